@@ -1,0 +1,53 @@
+# Each target sets up what it needs: a virtual environment of the locked packages, in .venv.
+.DEFAULT_GOAL := help
+.PHONY: help setup run approve test lab lint lock clean
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
+BIN := .venv/bin
+SCENARIO ?= diabetes
+ARGS ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## install the locked packages
+
+# uv is installed first, by its own pin and hashes from the lock, because it installs the others some times faster.
+.venv/ready: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null || \
+		{ echo "Python 3.11 or 3.12 is needed; name yours: make PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the locked packages into .venv (once)..."
+	@awk '/^[a-z]/ { keep = /^uv==/ } keep' requirements.lock > .venv/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock
+	@$(BIN)/uv pip sync --quiet --system-certs --require-hashes --python $(BIN)/python requirements.lock || \
+		{ echo "uv could not; trying pip, which takes some minutes..."; $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --require-hashes --requirement requirements.lock; }
+	@$(BIN)/uv pip install --quiet --offline --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: .venv/ready ## setup … staging, then wait at the gate (ARGS="-p alpha 0.5", SCENARIO=breast_cancer)
+	@$(BIN)/python -m ci run --scenario $(SCENARIO) $(ARGS)
+
+approve: .venv/ready ## approve what waits at the gate, and go on to production (ARGS=<run-id>)
+	@$(BIN)/python -m ci approve $(ARGS)
+
+test: .venv/ready ## run every test
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+lab: .venv/ready ## open JupyterLab on the notebooks
+	@$(BIN)/jupyter lab --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_setup.ipynb $(ARGS)
+
+lint: .venv/ready ## ruff, mypy, import-linter, notebooks free of outputs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports
+	@$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
+
+lock: .venv/ready ## resolve the newest allowed versions into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-header \
+		--extra dev pyproject.toml --output-file requirements.lock
+
+clean: ## remove .venv and caches; runs/ and workspace/ stay
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.* *.egg-info
