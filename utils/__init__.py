@@ -1,0 +1,1 @@
+"""What the notebooks import: data, sanity checks, models, evaluation, packaging, scoring, platforms."""

@@ -1,0 +1,62 @@
+"""The local platform: MLflow as run history and model registry, scoring services as local processes.
+
+Nothing but Python is needed. Everything is below workspace/: delete it and the platform is new.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from utils import project
+from utils.platforms.local.endpoints import LocalEndpoints
+from utils.platforms.local.history import LocalHistory
+from utils.platforms.local.registry import LocalRegistry
+from utils.platforms.local.store import Store
+from utils.platforms.protocol import Resource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LocalPlatform:
+    """One machine, and an MLflow server where MLFLOW_TRACKING_URI names one."""
+
+    workspace: Path
+    store: Store
+    history: LocalHistory
+    registry: LocalRegistry
+    endpoints: LocalEndpoints
+    name: str = "local"
+
+    def provision(self) -> list[Resource]:
+        """Make the database and the folders that are not there yet.
+
+        The first call takes some seconds, in which MLflow makes its tables.
+
+        Raises
+        ------
+        PlatformError
+            If MLflow can't be reached, or the workspace can't be written.
+        """
+        services = self.workspace / "services"
+        compute = "found" if services.is_dir() else "created"
+        services.mkdir(parents=True, exist_ok=True)
+        state = self.store.prepare()
+        # Relative, as all that a run folder keeps: it may be read on another machine.
+        records = self.store.location if self.store.server else f"{self.workspace.name}/mlflow.db"
+        return [
+            Resource("run history", state, records),
+            Resource("model registry", state, records),
+            Resource("compute", compute, f"this machine, services below {self.workspace.name}/services"),
+        ]
+
+
+def create() -> LocalPlatform:
+    """Return the platform whose workspace is below `utils.project.home`. Nothing is made or reached yet."""
+    workspace = project.home() / "workspace"
+    store = Store(workspace)
+    return LocalPlatform(
+        workspace, store, LocalHistory(store), LocalRegistry(store), LocalEndpoints(workspace / "services")
+    )

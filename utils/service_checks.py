@@ -1,0 +1,348 @@
+"""What a deployed service is tested for: right answers, fit refusals, a steady life, and how fast it is."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils import files
+from utils.packaging import Package
+from utils.platforms.protocol import Endpoint
+
+WARM_UP = 10
+TOO_MANY_ROWS = 10_000
+MAX_ANSWER = 64 * 2**20
+
+# A value that fits no column of the type.
+WRONG = {"number": "text", "integer": "text", "boolean": "text", "string": 1}
+
+
+class ServiceError(RuntimeError):
+    """A service failed its test; the message lists what it failed."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a service was found to be.
+
+    Attributes
+    ----------
+    checks : list of dict
+        Of each check: check (what for), passed, expected, observed.
+    latencies : ndarray, shape (requests answered,)
+        Of single rows, one after the other over one connection, in milliseconds.
+    """
+
+    checks: list[dict[str, Any]]
+    latencies: NDArray[np.float64]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all checks have passed."""
+        return bool(self.checks) and all(check["passed"] for check in self.checks)
+
+    @property
+    def latency(self) -> dict[str, float | int | None]:
+        """p50, p90, p99 and max in milliseconds, None if nothing was measured; and how many requests."""
+        found = self.latencies
+        values = np.percentile(found, [50, 90, 99, 100]).tolist() if len(found) else [None] * 4
+        return {**dict(zip(("p50", "p90", "p99", "max"), values, strict=True)), "requests": len(found)}
+
+
+def check(
+    endpoint: Endpoint | None,
+    package: Package,
+    *,
+    digest: str = "",
+    tolerance: float = 1e-6,
+    requests: int = 200,
+    latency_limit_ms: float = 0.0,
+    timeout: float = 10.0,
+    deadline: float = 300.0,
+) -> Report:
+    """Test a service by its package's golden rows, by bad requests, and by the time it takes.
+
+    A service that is wrong, slow, dead or absent gives failed checks, never an exception. Nothing but
+    the endpoint's own address is asked: a redirection is a failure.
+
+    Parameters
+    ----------
+    endpoint : Endpoint or None
+        Where it is; None, as `find` says when there is none, fails the test.
+    package : Package
+        What it should serve.
+    digest : str
+        Of the package that was deployed; "" for the package's own.
+    tolerance : float
+        A predicted number may differ from the expected one e by tolerance · (1 + abs(e)); a class may not.
+    requests : int
+        How many single rows are sent to measure latency, after a warm-up.
+    latency_limit_ms : float
+        The 99th percentile must not exceed it; 0 for no limit.
+    timeout : float
+        Seconds for each wait on the network.
+    deadline : float
+        Seconds for everything: a service that drips its answers doesn't hold us up for ever.
+    """
+    if endpoint is None:
+        return Report([_result("endpoint", False, "a live service", "nothing is deployed")], np.empty(0))
+    with _Client.to(endpoint.url, timeout, deadline) as client:
+        test = _Test(client, package, digest or package.digest, tolerance)
+        checks = [test.health(), test.golden_rows(), *test.bad_requests()]
+        latencies, answered = test.latencies(requests)
+    checks += answered
+    report = Report(checks, latencies)
+    if latency_limit_ms > 0:
+        p99 = report.latency["p99"]
+        checks.append(
+            _result(
+                "latency",
+                p99 is not None and p99 <= latency_limit_ms,
+                f"99th percentile of at most {latency_limit_ms:g} ms",
+                "nothing was measured" if p99 is None else f"{p99:.3g} ms",
+            )
+        )
+    return report
+
+
+def demand(report: Report) -> None:
+    """Refuse a service that has failed its test.
+
+    Raises
+    ------
+    ServiceError
+        Listing each check that failed, with what was expected and observed.
+    """
+    failed = [check for check in report.checks if not check["passed"]]
+    if not report.passed:
+        lines = [f"- {each['check']}: expected {each['expected']}, got {each['observed']}" for each in failed]
+        raise ServiceError(
+            f"The service failed {len(failed)} of {len(report.checks)} checks:\n" + "\n".join(lines)
+        )
+
+
+def _result(name: str, passed: bool, expected: str, observed: str) -> dict[str, Any]:
+    return {"check": name, "passed": bool(passed), "expected": expected, "observed": observed}
+
+
+# ------------------------------------------------------------------ the checks
+
+
+class _Test:
+    """The checks of one service, in the order in which they make sense."""
+
+    def __init__(self, client: _Client, package: Package, digest: str, tolerance: float) -> None:
+        self._client = client
+        self._digest = digest
+        self._tolerance = tolerance
+        golden = files.read_json(package.folder / "golden.json")
+        schema = files.read_json(package.folder / "schema.json")
+        self._rows: list[list[Any]] = golden["data"]
+        self._expected: list[Any] = golden["expected"]
+        self._types: list[str] = [column["type"] for column in schema["inputs"]]
+        self._classes = schema["output"]["kind"] == "classification"
+
+    def health(self) -> dict[str, Any]:
+        status, answer = self._client.ask("GET", "/health")
+        if status is None:
+            self._client.give_up()
+        found = answer.get("digest") if isinstance(answer, dict) else None
+        return _result(
+            "health",
+            status == 200 and found == self._digest,
+            f"200, package {self._digest[:12]}",
+            f"{status}, package {str(found)[:12]}" if status else str(answer),
+        )
+
+    def golden_rows(self) -> dict[str, Any]:
+        observed = self._compare(self._rows, self._expected)
+        return _result(
+            "golden rows",
+            not observed,
+            f"the {len(self._rows)} predictions of the package"
+            + ("" if self._classes else f", within {self._tolerance:g} · (1 + |prediction|)"),
+            observed or "the same predictions",
+        )
+
+    def bad_requests(self) -> Iterator[dict[str, Any]]:
+        row = self._rows[0]
+        others = row[1:]
+        broken: dict[str, tuple[int, bytes]] = {
+            "not JSON": (400, b"bmi=1&age=2"),
+            "NaN": (400, json.dumps({"data": [[math.nan, *others]]}).encode()),
+            "no body": (400, b""),
+            "missing columns": (422, _body([row[:-1]])),
+            "wrong types": (422, _body([[WRONG[self._types[0]], *others]])),
+            "no rows": (422, _body([])),
+            f"{TOO_MANY_ROWS:,} rows": (413, _body([row] * TOO_MANY_ROWS)),
+        }
+        for name, (expected, body) in broken.items():
+            status, answer = self._client.ask("POST", "/score", body)
+            reason = answer.get("error") if isinstance(answer, dict) else None
+            after = self._compare(self._rows[:1], self._expected[:1])
+            observed = f"{status}, {reason!r}" if status else str(answer)
+            yield _result(
+                f"bad request: {name}",
+                status == expected and isinstance(reason, str) and reason != "" and not after,
+                f"{expected} with the reason, and right answers afterwards",
+                observed + (f"; afterwards {after}" if after else ""),
+            )
+
+    def latencies(self, requests: int) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:
+        """Measure single rows; return the milliseconds and a check of the answers."""
+        if requests < 1:
+            return np.empty(0), []
+        bodies = [_body([row]) for row in self._rows]
+        found: list[float] = []
+        for number in range(-WARM_UP, requests):
+            at = number % len(bodies)
+            begin = time.perf_counter()
+            status, answer = self._client.ask("POST", "/score", bodies[at])
+            spent = time.perf_counter() - begin
+            wrong = self._difference(status, answer, self._expected[at : at + 1])
+            if wrong:
+                name, expected = "single rows", f"{requests} right answers"
+                return np.array(found), [_result(name, False, expected, f"{wrong}, after {len(found)}")]
+            if number >= 0:
+                found.append(spent * 1000)
+        answers = f"{requests} right answers"
+        return np.array(found), [_result("single rows", True, answers, answers)]
+
+    def _compare(self, rows: Sequence[list[Any]], expected: Sequence[Any]) -> str:
+        """Ask for rows; return what is wrong with the answer, or ""."""
+        status, answer = self._client.ask("POST", "/score", _body(rows))
+        wrong = self._difference(status, answer, expected)
+        if status is None:
+            self._client.give_up()
+        return wrong
+
+    def _difference(self, status: int | None, answer: Any, expected: Sequence[Any]) -> str:
+        if status is None:
+            return str(answer)
+        result = answer.get("result") if isinstance(answer, dict) else None
+        if status != 200 or not isinstance(result, list):
+            return f"{status}, {_short(answer)}"
+        if len(result) != len(expected):
+            return f"{len(result)} predictions for {len(expected)} rows"
+        for number, (one, other) in enumerate(zip(result, expected, strict=True)):
+            if not self._same(one, other):
+                return f"{_short(one)} instead of {_short(other)} in row {number}"
+        return ""
+
+    def _same(self, one: Any, other: Any) -> bool:
+        if self._classes or not isinstance(other, int | float):
+            return type(one) is type(other) and bool(one == other)
+        if isinstance(one, bool) or not isinstance(one, int | float):
+            return False
+        try:
+            # NaN and infinities compare false, as they should.
+            return abs(float(one) - other) <= self._tolerance * (1 + abs(other))
+        except OverflowError:
+            return False
+
+
+def _body(rows: Sequence[list[Any]]) -> bytes:
+    return json.dumps({"data": list(rows)}).encode()
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "…"
+
+
+# ------------------------------------------------------------------ the connection
+
+
+class _Client:
+    """One connection that is kept open. http.client: it follows nothing, asks no proxy, and costs little.
+
+    `ask` answers by (status, parsed JSON), or by (None, what happened).
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        self._connection: http.client.HTTPConnection | None = None
+        self._path = self._over = ""
+        with contextlib.suppress(KeyError, ValueError, http.client.HTTPException):
+            parts = urlsplit(url)
+            if parts.hostname:
+                self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=timeout)
+                self._path = parts.path.rstrip("/")
+        if self._connection is None:
+            self._over = f"{url!r} is no address of a service"
+
+    @classmethod
+    @contextlib.contextmanager
+    def to(cls, url: str, timeout: float, deadline: float) -> Iterator[_Client]:
+        """Connect, for no longer than until the deadline."""
+        client = cls(url, timeout)
+        watch = threading.Timer(deadline, client._cut, [f"the test took longer than {deadline:g} seconds"])
+        watch.daemon = True
+        watch.start()
+        try:
+            yield client
+        finally:
+            watch.cancel()
+            if client._connection is not None:
+                client._connection.close()
+
+    def give_up(self) -> None:
+        """Send nothing more: every wait for a silent service would last its timeout."""
+        self._over = self._over or "not asked: the service had stopped answering"
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int | None, Any]:
+        if self._over or self._connection is None:
+            return None, self._over
+        # The service may have closed a connection that was idle: only then a second one is opened.
+        kept = self._connection.sock is not None
+        try:
+            return self._ask(method, path, body)
+        except (ConnectionError, http.client.HTTPException) as error:
+            self._connection.close()
+            if not kept or self._over:
+                return None, self._over or _no_answer(error)
+        except OSError as error:
+            self._connection.close()
+            return None, self._over or _no_answer(error)
+        try:
+            return self._ask(method, path, body)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            return None, self._over or _no_answer(error)
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - for the type checker
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        connection.request(method, self._path + path, body, headers)
+        response = connection.getresponse()
+        content = response.read(MAX_ANSWER)
+        if not response.isclosed():  # more than we read: what follows on this connection is no new answer
+            connection.close()
+        try:
+            return response.status, json.loads(content)
+        except (ValueError, RecursionError):
+            return response.status, content[:200].decode(errors="replace")
+
+    def _cut(self, reason: str) -> None:
+        self._over = reason
+        sock = self._connection.sock if self._connection is not None else None
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+def _no_answer(error: Exception) -> str:
+    return f"no answer ({str(error) or type(error).__name__})"
