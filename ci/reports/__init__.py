@@ -1,0 +1,51 @@
+"""What a person, and a CI system, sees of runs: pages, a summary and test results.
+
+Everything is made from the record of a run and its executed notebooks alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ci.reports import index, junit, summary
+from ci.reports import run as _report
+from ci.reports.notebook import render_notebook
+from ci.runs import Run
+
+__all__ = ["render_notebook", "write", "write_index"]
+
+
+def write(run: Run, *, previous: Run | None) -> Path:
+    """Write index.html, summary.md and junit.xml into the run folder.
+
+    Parameters
+    ----------
+    run : Run
+        The run in whatever state it is.
+    previous : Run or None
+        The run of the same scenario before it, which it is compared with.
+
+    Returns
+    -------
+    Path
+        The report's page.
+    """
+    summary.write(run)
+    junit.write(run)
+    return _report.write(run, previous)
+
+
+def write_index(runs: list[Run]) -> Path:
+    """Write runs/index.html: the metric over time and one line for each run.
+
+    Parameters
+    ----------
+    runs : list of Run
+        All runs, in any order.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    return index.write(runs)
