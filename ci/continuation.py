@@ -1,0 +1,143 @@
+"""How a run begins, is held by one process, and is taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ci import runs
+from ci.parameters import Parameters
+from ci.pipeline import Pipeline
+from ci.runs import Failure, Run, Step
+from utils import project
+
+
+class StageError(RuntimeError):
+    """The steps asked for can't run yet; the message says which have to run first."""
+
+
+def create(chain: Pipeline, parameters: Parameters, scenario: str, platform: str, run_id: str | None) -> Run:
+    """Make the folder and the record of a new run.
+
+    Raises
+    ------
+    runs.RunError
+        If there is a run of that id already.
+    """
+    run_id = run_id or runs.new_id()
+    folder = runs.folder(run_id)
+    try:
+        folder.mkdir(parents=True, exist_ok=False)
+    except FileExistsError:
+        raise runs.RunError(
+            f"There is a run {run_id} already; go on with it by 'python -m ci resume {run_id}', "
+            "or choose another --run-id."
+        ) from None
+    revision = project.revision()
+    run = Run(
+        id=run_id,
+        scenario=Path(scenario).stem,
+        platform=platform,
+        created=runs.now(),
+        commit=revision.commit,
+        dirty=revision.dirty,
+        lock_digest=project.lock_digest(),
+        overrides=parameters.overrides,
+        steps=[
+            Step(name=name, notebook=step.notebook, stage=step.stage) for name, step in chain.steps.items()
+        ],
+    )
+    run.save()
+    return run
+
+
+@contextmanager
+def locked(run_id: str) -> Iterator[None]:
+    """Hold a run for this process alone.
+
+    Raises
+    ------
+    runs.RunError
+        If another process works on it.
+    """
+    lock = FileLock(runs.folder(run_id) / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise runs.RunError(
+            f"Another process works on run {run_id}; see 'python -m ci status {run_id}'."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def demand_upstream(chain: Pipeline, run: Run | None, selected: Sequence[str]) -> None:
+    """Refuse to begin with steps that need what has not run yet.
+
+    Parameters
+    ----------
+    run : Run or None
+        None for one that is still to be made.
+    selected : sequence of str
+        The steps to run.
+
+    Raises
+    ------
+    StageError
+        Naming the step that is missing, and the command that runs it.
+    """
+    done = {step.name for step in run.steps if step.state in ("succeeded", "skipped")} if run else set()
+    for name in selected:
+        for other in sorted(chain.steps[name].upstream):
+            if name not in done and other not in done and other not in selected:
+                command = f"resume {run.id}" if run else "run"
+                raise StageError(
+                    f"{name} needs what {other} gives, which has not run yet; "
+                    f"run it first: 'python -m ci {command} --stage {chain.steps[other].stage}'."
+                )
+
+
+def recover(run: Run) -> None:
+    """Mark what a process that ended without a word left running as failed."""
+    for step in run.steps:
+        if step.state == "running":
+            step.state, step.reason = "failed", "the process that ran it ended without a word"
+            step.failure = Failure(name="Stopped", message=step.reason)
+
+
+def begin_again(run: Run, selected: Sequence[str]) -> None:
+    """Set the selected steps back to pending, and every later one that builds on them."""
+    first = min(index for index, step in enumerate(run.steps) if step.name in selected)
+    for step in run.steps[first:]:
+        step.state, step.reason, step.failure, step.scraps = "pending", "", None, {}
+
+
+def demand_unchanged(run: Run, chain: Pipeline, parameters: Parameters) -> None:
+    """Refuse parameters that would have changed steps which have succeeded already.
+
+    Raises
+    ------
+    StageError
+        Naming the step, the parameter and both values.
+    """
+    for step in run.steps:
+        if step.state != "succeeded":
+            continue
+        now = parameters.of(step.notebook, {})
+        for name in sorted(now.keys() | step.parameters.keys()):
+            if name in chain.fixed or (name in chain.steps[step.name].takes and name not in now):
+                continue
+            before, after = (
+                values[name].value if name in values else chain.declarations[step.notebook][name].default
+                for values in (step.parameters, now)
+            )
+            if before != after:
+                raise StageError(
+                    f"{step.name} has already succeeded with {name} = {before!r}, now it would be {after!r}; "
+                    "begin a new run, or run it again with --force."
+                )

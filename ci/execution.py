@@ -1,0 +1,178 @@
+"""One notebook, executed headless by papermill; what it glued, read by scrapbook."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import papermill
+import scrapbook
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError, strip_color
+from traitlets.config import Config
+
+from ci.pipeline import ScrapType, check_scrap
+from ci.runs import Failure
+from utils import files, project
+
+CellObserver = Callable[[int, int], None]
+TRACEBACK_LINES = 12
+_ENGINE = "observed"
+# What kernel and runner say to each other is nobody else's business, also on a shared machine.
+_CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})
+
+
+class StepFailure(Exception):  # noqa: N818 - it is what a step ended with
+    """A notebook did not do what the pipeline declares; `failure` says where and why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class ObservedEngine(NBClientEngine):  # type: ignore[misc] # papermill has no types
+    """papermill's own engine, telling an observer how many code cells have run."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls, nb_man: Any, kernel_name: str, *, on_cell: CellObserver, **options: Any
+    ) -> None:
+        """Execute, calling `on_cell(done, all)` at the start and after each code cell."""
+        code = [index for index, cell in enumerate(nb_man.nb.cells) if cell.cell_type == "code"]
+        complete = nb_man.cell_complete
+
+        def observed(cell: Any, cell_index: int | None = None, **rest: Any) -> None:
+            complete(cell, cell_index=cell_index, **rest)
+            if cell_index in code:
+                on_cell(code.index(cell_index) + 1, len(code))
+
+        nb_man.cell_complete = observed
+        on_cell(0, len(code))
+        super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+
+papermill_engines.register(_ENGINE, ObservedEngine)
+
+
+def execute(
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    *,
+    cell_timeout: int,
+    on_cell: CellObserver,
+    engine_options: Mapping[str, Any],
+) -> None:
+    """Execute a notebook in a kernel of its own; write it with its outputs as each cell ends.
+
+    Parameters
+    ----------
+    notebook, output : Path
+        What to run, and where to write it with its outputs.
+    parameters : mapping
+        Injected below the notebook's own defaults.
+    cell_timeout : int
+        Seconds that one cell may take.
+    on_cell : callable
+        Called with the number of code cells that have run, and of all.
+    engine_options : mapping
+        Passed to nbclient, such as the class that starts kernels.
+
+    Raises
+    ------
+    StepFailure
+        If a cell raised, took too long, or the kernel died.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(output),
+            parameters=dict(parameters),
+            engine_name=_ENGINE,
+            progress_bar=False,
+            cwd=str(project.root()),
+            execution_timeout=cell_timeout,
+            on_cell=on_cell,
+            config=_CONFIG,
+            **engine_options,
+        )
+    except PapermillExecutionError as error:
+        lines = strip_color("\n".join(error.traceback)).splitlines()
+        raise StepFailure(
+            Failure(
+                cell=error.cell_index + 1,
+                source=error.source,
+                name=error.ename,
+                message=strip_color(error.evalue),
+                traceback=lines[-TRACEBACK_LINES:],
+            )
+        ) from error
+    except CellTimeoutError as error:
+        message = f"a cell took longer than {cell_timeout} s, the step's cell_timeout in pipeline.yml"
+        raise StepFailure(_running_cell(output, "CellTimeoutError", message)) from error
+    except DeadKernelError as error:
+        message = "the kernel died; was it killed, or out of memory?"
+        raise StepFailure(_running_cell(output, "DeadKernelError", message)) from error
+    finally:
+        # A notebook cut off by a full disk is no JSON; the error that cut it off is the one to tell.
+        with contextlib.suppress(ValueError):
+            _forget_paths(notebook, output)
+
+
+def read_scraps(notebook: Path, declared: Mapping[str, ScrapType]) -> dict[str, Any]:
+    """Return what an executed notebook glued, of what is declared for it.
+
+    Raises
+    ------
+    StepFailure
+        If a declared scrap is missing or of another type, or holds NaN or an infinity.
+    """
+    scraps, problems = _scraps(notebook, declared)
+    if problems:
+        message = f"the notebook's scraps are not what pipeline.yml declares: {'; '.join(problems)}"
+        raise StepFailure(Failure(name="ScrapError", message=message))
+    return scraps
+
+
+def glued(notebook: Path, declared: Mapping[str, ScrapType]) -> dict[str, Any]:
+    """Return those of the declared scraps that a notebook, which may have failed, glued as declared."""
+    return _scraps(notebook, declared)[0] if notebook.exists() else {}
+
+
+def _scraps(notebook: Path, declared: Mapping[str, ScrapType]) -> tuple[dict[str, Any], list[str]]:
+    found = scrapbook.read_notebook(str(notebook)).scraps
+    scraps, problems = {}, []
+    for name, kind in declared.items():
+        if name not in found:
+            problems.append(f"{name} was not glued")
+            continue
+        try:
+            scraps[name] = check_scrap(kind, found[name].data)
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+    return scraps, problems
+
+
+def _running_cell(output: Path, name: str, message: str) -> Failure:
+    """Describe a failure that raised in no cell: the last one that was started is to blame."""
+    failure = Failure(name=name, message=message)
+    cells = files.read_json(output)["cells"] if output.exists() else []
+    for number, cell in enumerate(cells, start=1):
+        if cell["cell_type"] == "code" and cell["metadata"].get("papermill", {}).get("start_time"):
+            failure.cell, failure.source = number, "".join(cell["source"])
+    return failure
+
+
+def _forget_paths(notebook: Path, output: Path) -> None:
+    """Keep the executed notebook free of this machine's paths, so that a run can be copied."""
+    if not output.exists():
+        return
+    document = files.read_json(output)
+    about = document["metadata"].get("papermill", {})
+    about["input_path"] = f"{notebook.parent.name}/{notebook.name}"
+    about["output_path"] = f"{output.parent.name}/{output.name}"
+    files.write_json(output, document)

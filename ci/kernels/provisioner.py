@@ -1,0 +1,70 @@
+"""How jupyter_client comes to a forked kernel: a manager and a provisioner of kernels."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+if TYPE_CHECKING:
+    from ci.kernels import Kernels
+
+
+class ForkingProvisioner(LocalProvisioner):
+    """Launches a kernel by a fork of the kernel server, or as usual where that can't be.
+
+    All but the launch is jupyter_client's own: it treats a `ForkedProcess` as
+    the `subprocess.Popen` that it knows.
+    """
+
+    kernels: Kernels | None = None
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Fork a kernel.
+
+        Parameters
+        ----------
+        cmd : list of str
+            The command that would start a fresh one.
+        **kwargs
+            cwd, env and whatever else `subprocess.Popen` takes.
+        """
+        options = self._scrub_kwargs(kwargs)
+        cwd, env = str(options.pop("cwd", None) or Path.cwd()), options.pop("env", None) or dict(os.environ)
+        process = None
+        # Who asks for streams of his own, or the like, gets them from Popen.
+        if self.kernels is not None and not options:
+            # As jupyter_client's launcher sets it.
+            process = self.kernels.fork(cmd, cwd, env | {"JPY_PARENT_PID": str(os.getpid())})
+        if process is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        self.process = process  # type: ignore[assignment]
+        self.pid = self.pgid = process.pid
+        self.cwd = cwd
+        return self.connection_info
+
+    async def send_signal(self, signum: int) -> None:
+        """Signal the kernel's process group, unless the kernel has ended."""
+        # The server has reaped a kernel that ended: its id may be another's by now.
+        if await self.poll() is None:
+            await super().send_signal(signum)
+
+
+class ForkingKernelManager(AsyncKernelManager):
+    """Manages a kernel that is forked from a kernel server."""
+
+    kernels: ClassVar[Kernels | None] = None
+
+    async def start_kernel(self, **kwargs: Any) -> None:  # type: ignore[override]
+        """Start the kernel, by a `ForkingProvisioner` unless its specification names another."""
+        spec = self.kernel_spec
+        if self.provisioner is None and spec and "kernel_provisioner" not in spec.metadata:
+            self.kernel_id = self.kernel_id or kwargs.pop("kernel_id", str(uuid.uuid4()))
+            self.provisioner = ForkingProvisioner(kernel_id=self.kernel_id, kernel_spec=spec, parent=self)
+            self.provisioner.kernels = self.kernels
+        await super().start_kernel(**kwargs)

@@ -1,0 +1,289 @@
+"""The runner: takes a run through its steps, and leaves a true record wherever it ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ci import reports, runs
+from ci.continuation import demand_upstream
+from ci.kernels import Kernels
+from ci.parameters import Parameters, Value
+from ci.pipeline import Pipeline
+from ci.runs import Failure, Run, Step
+from ci.verdicts import conclude
+from utils import approvals, platforms
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end. Not an Exception: nothing may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Runner:
+    """Takes one run through the steps of its pipeline.
+
+    Parameters
+    ----------
+    chain : Pipeline
+        What to run.
+    run : Run
+        The record, which is saved and rendered after each change.
+    parameters : Parameters
+        The values for its notebooks.
+    changed : callable
+        Told of each step whose state has changed.
+    """
+
+    def __init__(
+        self, chain: Pipeline, run: Run, parameters: Parameters, changed: Callable[[Step], None]
+    ) -> None:
+        self._chain = chain
+        self._run = run
+        self._parameters = parameters
+        self._changed = changed
+        self._kernels: Kernels | None = None
+        self._previous = _previous(run)
+
+    def execute(self, selected: Sequence[str]) -> None:
+        """Run the selected steps that have not run yet, until one fails or waits.
+
+        Raises
+        ------
+        StageError
+            If a step needs another that is neither done nor selected.
+        Stopped, KeyboardInterrupt
+            After the record has been brought up to date.
+        """
+        demand_upstream(self._chain, self._run, selected)
+        self._run.verdict, self._run.ended, self._run.reason = "running", None, ""
+        with ExitStack() as stack, _signals():
+            try:
+                for name in selected:
+                    step = self._run.step(name)
+                    if step.state in ("succeeded", "skipped") or self._skip(step):
+                        continue
+                    if not (self._admitted(step) and self._attempt(step, stack)):
+                        break
+            finally:
+                self._conclude()
+
+    def _skip(self, step: Step) -> bool:
+        """Skip a step whose condition isn't met, or that builds on a skipped one."""
+        declared = self._chain.steps[step.name]
+        for name in sorted(declared.upstream):
+            upstream = self._run.step(name)
+            if upstream.state == "skipped":
+                return self._move(step, "skipped", upstream.reason)
+        for address, expected in declared.when.items():
+            found = self._scrap(address)
+            if found != expected:
+                name, _, scrap = address.partition(".")
+                why = self._run.step(name).scraps.get("reason") or f"{scrap} of {name} is {found}"
+                return self._move(step, "skipped", str(why))
+        return False
+
+    def _admitted(self, step: Step) -> bool:
+        """Whether a step may start: it has no gate, or a person has approved just this package."""
+        gate = self._chain.steps[step.name].gate
+        if not gate:
+            return True
+        digest = str(self._scrap(gate))
+        approval = approvals.read(self._run.folder)
+        self._run.approval = approval.model_dump(mode="json") if approval else None
+        if approval is None:
+            self._move(step, "waiting", "a person has to approve the package first")
+            return False
+        if approval.decision != "approved":
+            comment = f": {approval.comment}" if approval.comment else ""
+            self._move(step, "failed", f"rejected by {approval.by}{comment}")
+            return False
+        if approval.digest != digest:
+            other = approval.digest[:12]
+            self._move(step, "waiting", f"the approval is for package {other}, this is {digest[:12]}")
+            return False
+        return True
+
+    def _attempt(self, step: Step, stack: ExitStack) -> bool:
+        """Execute a step's notebook, again if its retries allow; return whether it succeeded."""
+        for attempt in range(self._chain.steps[step.name].retries + 1):
+            self._start(step)
+            try:
+                self._notebook(step, stack)
+            except (KeyboardInterrupt, Stopped) as error:
+                name = str(error) or "SIGINT"
+                self._fail(step, Failure(name="Stopped", message=f"the run was stopped by {name}"))
+                raise
+            except Exception as error:
+                failure = getattr(error, "failure", None)
+                again = attempt < self._chain.steps[step.name].retries
+                self._fail(
+                    step, failure or Failure(name=type(error).__name__, message=str(error)), undo=not again
+                )
+            else:
+                return self._move(step, "succeeded", "")
+        return False
+
+    def _start(self, step: Step) -> None:
+        step.started, step.ended, step.attempts = runs.now(), None, step.attempts + 1
+        step.failure, step.scraps, step.cells_done = None, {}, 0
+        self._move(step, "running", "")
+
+    def _notebook(self, step: Step, stack: ExitStack) -> None:
+        # papermill and scrapbook take seconds to import; the kernel server starts meanwhile.
+        if self._kernels is None:
+            self._kernels = stack.enter_context(
+                Kernels(self._chain.preload, self._run.folder / "kernels.log")
+            )
+        from ci import execution
+
+        declared = self._chain.steps[step.name]
+        step.parameters = {
+            name: runs.Parameter(value=value.value, source=value.source)
+            for name, value in self._values(step).items()
+        }
+        step.executed = f"notebooks/{step.name}.ipynb"
+        executed = self._run.folder / step.executed
+
+        def on_cell(done: int, cells: int) -> None:
+            step.cells_done, step.cells = done, cells
+
+        try:
+            execution.execute(
+                self._chain.notebook(step.name),
+                executed,
+                {name: parameter.value for name, parameter in step.parameters.items()},
+                cell_timeout=declared.cell_timeout,
+                on_cell=on_cell,
+                engine_options=self._kernels.engine_options(),
+            )
+        except execution.StepFailure:
+            # What it glued before it failed is for the report alone: no step runs after a failed one.
+            step.scraps = execution.glued(executed, declared.gives)
+            raise
+        step.scraps = execution.read_scraps(executed, declared.gives)
+        for name, kind in declared.gives.items():
+            if kind == "outcome" and step.scraps[name] == "blocked":
+                raise execution.StepFailure(
+                    Failure(name="Blocked", message=str(step.scraps.get("reason") or "no reason was given"))
+                )
+
+    def _values(self, step: Step) -> dict[str, Value]:
+        declared, notebook = self._chain.steps[step.name], self._chain.steps[step.name].notebook
+        scraps = {name: Value(self._scrap(address), address) for name, address in declared.takes.items()}
+        values = self._parameters.of(notebook, scraps)
+        given = {
+            "scenario": self._run.scenario,
+            "platform": self._run.platform,
+            "run_dir": f"runs/{self._run.id}",
+        }
+        values |= {
+            name: Value(value, "the run")
+            for name, value in given.items()
+            if name in self._chain.declarations[notebook]
+        }
+        return values | {name: Value(value, "pipeline.yml") for name, value in declared.parameters.items()}
+
+    def _scrap(self, address: str) -> Any:
+        name, _, scrap = address.partition(".")
+        return self._run.step(name).scraps[scrap]
+
+    def _fail(self, step: Step, failure: Failure, *, undo: bool = True) -> None:
+        step.failure = failure
+        reason = failure.message.strip().splitlines()[0] if failure.message.strip() else failure.name
+        reason = reason.rstrip(" :.")
+        if undo:
+            reason += self._undo(step)
+        self._move(step, "failed", reason)
+
+    def _undo(self, step: Step) -> str:
+        """Leave the environment of a failed step as it was before; return what was done, in words."""
+        declared = self._chain.steps[step.name]
+        if not declared.on_failure:
+            return ""
+        environment = declared.parameters["environment"]
+        try:
+            endpoints = platforms.get(self._run.platform).endpoints
+            if declared.on_failure == "remove":
+                endpoints.remove(self._run.scenario, environment)
+                after = None
+            else:
+                after = endpoints.restore(self._run.scenario, environment)
+        except Exception as error:
+            return f"; and {environment} could not be put back as it was: {error}"
+        # What was deployed may be gone, also because the notebook itself has put the service before back:
+        # a resumed run has to deploy it again.
+        for other in self._run.steps:
+            same = self._chain.steps[other.name].parameters.get("environment") == environment
+            stays = after is not None and other.scraps.get("digest") == after.digest
+            if same and other.name != step.name and other.state == "succeeded" and not stays:
+                other.state, other.reason = "pending", f"undone when {step.name} failed"
+        if declared.on_failure == "remove":
+            return f"; {environment} was taken down"
+        if after is None:
+            return f"; nothing runs in {environment}"
+        return f"; {environment} serves model version {after.model_version}"
+
+    def _move(self, step: Step, state: runs.StepState, reason: str) -> bool:
+        """Change a step's state, write everything that shows it; return True."""
+        step.state, step.reason = state, reason
+        if state in ("succeeded", "failed") and step.started is not None and step.ended is None:
+            step.ended = runs.now()
+        if step.executed and state in ("succeeded", "failed"):
+            step.html = step.executed.replace(".ipynb", ".html")
+            reports.render_notebook(
+                self._run.folder / step.executed, self._run.folder / step.html, title=step.name
+            )
+        self._publish()
+        self._changed(step)
+        return True
+
+    def _conclude(self) -> None:
+        self._run.verdict, self._run.reason = conclude(self._run)
+        self._run.ended = runs.now()
+        self._publish()
+        reports.write_index(runs.everything())
+
+    def _publish(self) -> None:
+        self._run.save()
+        reports.write(self._run, previous=self._previous)
+
+
+def render(run: Run) -> Path:
+    """Write a run's report and every step's page anew, and the index of runs; return the report's path."""
+    for step in run.steps:
+        if step.html:
+            reports.render_notebook(run.folder / step.executed, run.folder / step.html, title=step.name)
+    page = reports.write(run, previous=_previous(run))
+    reports.write_index(runs.everything())
+    return page
+
+
+def _previous(run: Run) -> Run | None:
+    """Return the newest run of the same scenario that is older."""
+    for other in reversed(runs.everything()):
+        if other.id != run.id and other.scenario == run.scenario and other.created < run.created:
+            return other
+    return None
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into Stopped, so that they leave a true record as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,215 @@
+"""The record of a run: runs/<run-id>/run.json, and the folder around it."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from utils import files, project
+
+StepState = Literal["pending", "running", "succeeded", "skipped", "failed", "waiting"]
+Verdict = Literal["running", "waiting", "released", "not_better", "blocked", "rejected", "failed", "stopped"]
+
+
+class RunError(RuntimeError):
+    """A run that isn't there or can't be read; the message says what to do next."""
+
+
+class Record(BaseModel):
+    """A part of run.json. Unknown keys are refused: they come from another version."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Failure(Record):
+    """What went wrong in a step.
+
+    Attributes
+    ----------
+    cell : int or None
+        The number of the cell in the notebook, counted from 1, all kinds of cells.
+    source : str
+        That cell's source.
+    name, message : str
+        The exception's class and text.
+    traceback : list of str
+        Its last lines, without colours.
+    """
+
+    cell: int | None = None
+    source: str = ""
+    name: str
+    message: str
+    traceback: list[str] = Field(default_factory=list)
+
+
+class Parameter(Record):
+    """A value that a step was given, and where it came from."""
+
+    value: Any
+    source: str
+
+
+class Step(Record):
+    """One step of a run.
+
+    Attributes
+    ----------
+    state : str
+        pending, running, succeeded, skipped, failed or waiting.
+    reason : str
+        Why it was skipped, failed or waits; "" otherwise.
+    cells, cells_done : int
+        Code cells in all, and those that have run.
+    notebook, html : str
+        Relative to the run folder: the executed notebook and its rendering; "" until there is one.
+    scraps : dict
+        What the notebook glued, of what the pipeline declares for it.
+    """
+
+    name: str
+    notebook: str
+    stage: str
+    state: StepState = "pending"
+    reason: str = ""
+    started: datetime | None = None
+    ended: datetime | None = None
+    attempts: int = 0
+    cells: int = 0
+    cells_done: int = 0
+    executed: str = ""
+    html: str = ""
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    scraps: dict[str, Any] = Field(default_factory=dict)
+    failure: Failure | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, or has taken so far; None if it never started."""
+        if self.started is None:
+            return None
+        return ((self.ended or now()) - self.started).total_seconds()
+
+
+class Run(Record):
+    """One execution of the pipeline.
+
+    Attributes
+    ----------
+    id : str
+        Its name below runs/.
+    verdict : str
+        running, waiting (at the gate), released, not_better, blocked, rejected,
+        failed, or stopped (the stage asked for has ended, more remain).
+    reason : str
+        The verdict in a sentence.
+    overrides : dict
+        What `-p` gave, as validated.
+    """
+
+    schema_version: Literal[1] = 1
+    id: str
+    scenario: str
+    platform: str
+    created: datetime
+    ended: datetime | None = None
+    verdict: Verdict = "running"
+    reason: str = ""
+    commit: str
+    dirty: bool
+    lock_digest: str
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    steps: list[Step]
+    approval: dict[str, Any] | None = None
+
+    def step(self, name: str) -> Step:
+        """Return the step of that name.
+
+        Raises
+        ------
+        KeyError
+            If the run has no such step.
+        """
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files are."""
+        return folder(self.id)
+
+    def save(self) -> None:
+        """Write run.json, atomically."""
+        files.write_text(self.folder / "run.json", self.model_dump_json(indent=2) + "\n")
+
+
+def now() -> datetime:
+    """Return the time in UTC, to the millisecond."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def new_id() -> str:
+    """Return a run id that sorts by time, such as 20261123-101502-3fa2."""
+    return f"{now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def folder(run_id: str) -> Path:
+    """Return the folder of a run.
+
+    Raises
+    ------
+    RunError
+        If the id is not a plain folder name.
+    """
+    if not run_id or run_id != Path(run_id).name or run_id.startswith("."):
+        raise RunError(f"{run_id!r} is not a run id: it must be a plain folder name below runs/.")
+    return project.home() / "runs" / run_id
+
+
+def load(run_id: str) -> Run:
+    """Read a run's record.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, or its record is damaged or of another version.
+    """
+    path = folder(run_id) / "run.json"
+    try:
+        run = Run.model_validate(files.read_json(path))
+    except FileNotFoundError:
+        known = ", ".join(ids()[-3:]) or "none yet"
+        raise RunError(
+            f"There is no run {run_id!r} below {path.parent.parent}; newest runs: {known}."
+        ) from None
+    except (ValueError, ValidationError) as error:
+        raise RunError(f"The record of run {run_id} can't be read ({path}): {error}") from error
+    # A folder may have been copied under another name; the folder's name is the truth.
+    run.id = run_id
+    return run
+
+
+def ids() -> list[str]:
+    """Return the ids of all runs, oldest first."""
+    runs = project.home() / "runs"
+    return sorted(path.parent.name for path in runs.glob("*/run.json"))
+
+
+def everything() -> list[Run]:
+    """Return all runs, oldest first, save those whose record can't be read.
+
+    One damaged record must not hide all the others, nor stop a new run.
+    """
+    found = []
+    for run_id in ids():
+        with suppress(RunError):
+            found.append(load(run_id))
+    return sorted(found, key=lambda run: run.created)
