@@ -1,0 +1,199 @@
+"""What the commands say and how they end: exit codes, refusals, empty states, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from click.testing import CliRunner, Result
+
+from ci import runs
+from ci.cli import main
+from utils import project
+
+if TYPE_CHECKING:
+    from tests.conftest import Toy
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words), catch_exceptions=False)
+
+
+def start(toy: Toy, *words: str) -> subprocess.Popen[str]:
+    """Begin a run in a process of its own, as a terminal would."""
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "ci",
+            "run",
+            "--scenario",
+            "scenario",
+            "--run-id",
+            "r1",
+            "--pipeline",
+            str(toy.file),
+            *words,
+        ],
+        cwd=project.root(),
+        env=os.environ | {"MLOPS_HOME": str(project.home())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def started(toy: Toy, fifo: Path) -> subprocess.Popen[str]:
+    """Return a run whose only cell is known to be running, and won't end by itself."""
+    os.mkfifo(fifo)
+    toy.step("first", f"open({str(fifo)!r}, 'w').close(); import threading; threading.Event().wait(600)")
+    process = start(toy)
+    with fifo.open() as opened:
+        opened.read()
+    return process
+
+
+@pytest.mark.parametrize(
+    "command", ["", "run", "resume", "approve", "reject", "status", "report", "down", "stages"]
+)
+def test_every_command_explains_itself(command: str) -> None:
+    result = call(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert len(result.output) > 100
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["run", "-p", "alhpa", "1"], "did you mean alpha?"),
+        (["run", "-p", "alpha", "strong"], "'strong' is not of the expected type, a number"),
+        (["run", "-p", "seed", "1.5"], "expected int"),
+        (["run", "-p", "environment", "production"], "set by the pipeline itself"),
+        (["run", "--scenario", "diabtes"], "There is no file"),
+        (["run", "--platform", "azure"], "There is no platform 'azure'"),
+        (["run", "--stage", "trian"], "There is no stage 'trian'"),
+        (["run", "--until", "tran"], "There is no step or stage 'tran'"),
+        (["run", "--stage", "train", "--until", "train"], "not both"),
+        (["run", "--run-id", "../elsewhere"], "plain folder name"),
+        (["run", "--pipeline", "none.yml"], "can't be read"),
+        (["run", "--nonsense"], "No such option"),
+        (["resume"], "There is no such run yet"),
+        (["resume", "none"], "There is no run 'none'"),
+        (["approve"], "No run waits"),
+        (["reject", "none"], "There is no run 'none'"),
+        (["status", "none"], "There is no run 'none'"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_says_why_and_makes_no_run(words: list[str], complaint: str) -> None:
+    result = call(*words)
+    assert complaint in result.output
+    assert result.exit_code == 2
+    assert runs.ids() == []
+
+
+def test_empty_states_say_how_to_begin() -> None:
+    assert "begin one: python -m ci run" in call("status").output
+    assert json.loads(call("status", "--json").output) is None
+    assert call("report").exit_code == 0
+    assert "No service is running" in call("down").output
+
+
+def test_stages_are_listed_for_people_and_for_ci_systems() -> None:
+    assert "staging: deploy_staging, test_staging" in call("stages").output
+    listed = json.loads(call("stages", "--json").output)
+    assert list(listed) == ["build", "train", "staging", "production"]
+
+
+def test_a_run_id_that_is_taken_is_refused(toy: Toy) -> None:
+    toy.step("first")
+    words = ["run", "--scenario", "scenario", "--run-id", "r1", "--pipeline", str(toy.file)]
+    assert call(*words).exit_code == 0
+    result = call(*words)
+    assert result.exit_code == 2
+    assert "There is a run r1 already" in result.output
+
+
+def test_status_shows_each_step_and_json_is_the_record(toy: Toy) -> None:
+    toy.step("first")
+    call("run", "--scenario", "scenario", "--run-id", "r1", "--pipeline", str(toy.file))
+    assert "first" in call("status").output
+    assert json.loads(call("status", "r1", "--json").output)["steps"][0]["state"] == "succeeded"
+
+
+def test_report_is_written_anew(toy: Toy) -> None:
+    toy.step("first")
+    call("run", "--scenario", "scenario", "--run-id", "r1", "--pipeline", str(toy.file))
+    page = runs.folder("r1") / "index.html"
+    page.unlink()
+    assert call("report", "r1").exit_code == 0
+    assert page.exists()
+
+
+def test_a_run_of_another_pipeline_is_not_mixed_up(toy: Toy) -> None:
+    toy.step("first")
+    call("run", "--scenario", "scenario", "--run-id", "r1", "--pipeline", str(toy.file))
+    result = call("resume", "r1")
+    assert result.exit_code == 2
+    assert "another pipeline" in result.output
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"schema_version": 2}'])
+def test_a_damaged_record_is_refused_and_hides_no_other_run(toy: Toy, text: str) -> None:
+    toy.step("first")
+    for run_id in ("r1", "r2"):
+        call("run", "--scenario", "scenario", "--run-id", run_id, "--pipeline", str(toy.file))
+    (runs.folder("r1") / "run.json").write_text(text)
+    result = call("status", "r1")
+    assert result.exit_code == 2
+    assert "can't be read" in result.output
+    assert "first" in call("status").output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_run_with_a_true_record_and_no_process_left(
+    toy: Toy, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = started(toy, tmp_path / "fifo")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, output
+    step = runs.load("r1").step("first")
+    assert step.state == "failed"
+    assert number.name in step.reason
+    assert "python -m ci resume r1" in output
+    assert (runs.folder("r1") / "notebooks" / "first.html").exists()
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+
+
+def test_a_killed_runner_leaves_a_run_that_goes_on(toy: Toy, tmp_path: Path) -> None:
+    process = started(toy, tmp_path / "fifo")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate(timeout=60)
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert runs.load("r1").step("first").state == "running"
+    toy.notebook("first", "label: str = 'x'  # a word", "1 + 1")
+    result = call("resume", "r1", "--pipeline", str(toy.file))
+    assert result.exit_code == 0, result.output
+    assert runs.load("r1").verdict == "released"
+
+
+def test_two_processes_do_not_work_on_one_run(toy: Toy, tmp_path: Path) -> None:
+    process = started(toy, tmp_path / "fifo")
+    try:
+        result = call("resume", "r1", "--pipeline", str(toy.file))
+        assert result.exit_code == 2
+        assert "Another process works on run r1" in result.output
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)

@@ -1,0 +1,71 @@
+"""Files are whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from utils import files
+
+
+def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.txt"
+    assert files.write_text(path, "old") == path
+    files.write_text(path, "né")
+    assert path.read_bytes() == "né".encode()
+    assert [each.name for each in path.parent.iterdir()] == ["b.txt"]
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = files.write_text(tmp_path / "a.txt", "old")
+
+    def full(_: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        files.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.glob(".*.part")) == []
+
+
+def test_a_file_is_for_everyone_whom_the_umask_admits(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        path = files.write_bytes(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_record_survives_its_file(tmp_path: Path) -> None:
+    record = {"name": "é", "list": [1, 2.5, None, True]}
+    path = files.write_json(tmp_path / "a.json", record)
+    assert files.read_json(path) == record
+    assert path.read_text().endswith("}\n")
+    assert "é" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_json_has_no_word_for_are_refused(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"metric": value})
+    assert list(tmp_path.glob("*.json")) == []
+
+
+def test_a_damaged_record_is_refused_by_name_and_an_absent_one_too(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"half":')
+    with pytest.raises(ValueError, match=r"a\.json is not readable as JSON"):
+        files.read_json(tmp_path / "a.json")
+    with pytest.raises(FileNotFoundError):
+        files.read_json(tmp_path / "b.json")
+
+
+def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
+    path = files.write_bytes(tmp_path / "a", b"abc")
+    assert files.sha256(path) == hashlib.sha256(b"abc").hexdigest()
