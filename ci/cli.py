@@ -47,12 +47,12 @@ def _refusals() -> Iterator[None]:
     except OSError as error:
         click.echo(f"Error: {error.strerror or error} ({error.filename or project.home()}).", err=True)
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        click.echo("Stopped by SIGINT.", err=True)
-        sys.exit(128 + 2)
     except Stopped as stop:
         click.echo(f"Stopped by {stop}.", err=True)
         sys.exit(128 + stop.number)
+    except KeyboardInterrupt:
+        click.echo("Stopped by SIGINT.", err=True)
+        sys.exit(128 + 2)
 
 
 def _pipeline_option(command: Callable[..., Any]) -> Callable[..., Any]:

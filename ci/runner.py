@@ -19,8 +19,12 @@ from ci.verdicts import conclude
 from utils import approvals, platforms
 
 
-class Stopped(BaseException):
-    """A signal asked the process to end. Not an Exception: nothing may swallow it."""
+class Stopped(KeyboardInterrupt):
+    """A signal asked the process to end, as Ctrl-C does.
+
+    asyncio keeps every other exception that a signal handler raises within one of its callbacks:
+    the kernel's messages are read in those, and the run would never end.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -59,12 +63,12 @@ class Runner:
         ------
         StageError
             If a step needs another that is neither done nor selected.
-        Stopped, KeyboardInterrupt
-            After the record has been brought up to date.
+        KeyboardInterrupt
+            Stopped, unless it was Ctrl-C; after the record has been brought up to date.
         """
         demand_upstream(self._chain, self._run, selected)
         self._run.verdict, self._run.ended, self._run.reason = "running", None, ""
-        with ExitStack() as stack, _signals():
+        with ExitStack() as stack, stop_on_signals():
             try:
                 for name in selected:
                     step = self._run.step(name)
@@ -117,7 +121,7 @@ class Runner:
             self._start(step)
             try:
                 self._notebook(step, stack)
-            except (KeyboardInterrupt, Stopped) as error:
+            except KeyboardInterrupt as error:
                 name = str(error) or "SIGINT"
                 self._fail(step, Failure(name="Stopped", message=f"the run was stopped by {name}"))
                 raise
@@ -275,7 +279,7 @@ def _previous(run: Run) -> Run | None:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
+def stop_on_signals() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into Stopped, so that they leave a true record as Ctrl-C does."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from ci import runs
 from ci.cli import main
+from ci.runner import Stopped, stop_on_signals
 from utils import approvals
 
 if TYPE_CHECKING:
@@ -331,3 +335,20 @@ def test_what_kernels_print_outside_of_notebooks_is_kept_in_the_run_folder(toy: 
     toy.step("first", "import os; os.write(2, b'said by native code')")
     assert "said by native code" not in begin(toy).output
     assert "said by native code" in (runs.folder("r1") / "kernels.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_not_lost_while_the_event_loop_handles_a_message(number: signal.Signals) -> None:
+    async def wait() -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        await asyncio.wait_for(asyncio.Event().wait(), 10)
+
+    loop = asyncio.new_event_loop()
+    try:
+        with stop_on_signals(), pytest.raises(Stopped, match=number.name):
+            loop.run_until_complete(wait())
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
