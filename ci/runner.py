@@ -280,12 +280,16 @@ def _previous(run: Run) -> Run | None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into Stopped, so that they leave a true record as Ctrl-C does."""
+    """Turn SIGTERM and SIGHUP into Stopped, so that they leave a true record as Ctrl-C does.
+
+    One that is ignored stays so: whoever starts a run with nohup wants it to outlive the terminal.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
         raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
     finally:

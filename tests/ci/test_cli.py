@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,39 +27,47 @@ def call(*words: str) -> Result:
     return CliRunner().invoke(main, list(words), catch_exceptions=False)
 
 
-def start(toy: Toy, *words: str) -> subprocess.Popen[str]:
-    """Begin a run in a process of its own, as a terminal would."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "ci",
-            "run",
-            "--scenario",
-            "scenario",
-            "--run-id",
-            "r1",
-            "--pipeline",
-            str(toy.file),
-            *words,
-        ],
-        cwd=project.root(),
-        env=os.environ | {"MLOPS_HOME": str(project.home())},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
-def started(toy: Toy, fifo: Path) -> subprocess.Popen[str]:
-    """Return a run whose only cell is known to be running, and won't end by itself."""
-    os.mkfifo(fifo)
-    toy.step("first", f"open({str(fifo)!r}, 'w').close(); import threading; threading.Event().wait(600)")
-    process = start(toy)
-    with fifo.open() as opened:
-        opened.read()
-    return process
+@pytest.fixture
+def start(toy: Toy, tmp_path: Path) -> Iterator[Start]:
+    """A function that begins a run whose only cell is known to be running, and won't end by itself.
+
+    The run is a process of its own, as a terminal would start it: a shell that runs these tests in the
+    background may have let them ignore signals.
+    """
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin(*ignored: signal.Signals) -> subprocess.Popen[str]:
+        def as_a_terminal() -> None:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        wait = f"open({str(fifo)!r}, 'w').close(); open({str(fifo)!r}).close(); print('on we go')"
+        toy.step("first", wait)
+        command = ["-m", "ci", "run", "--scenario", "scenario", "--run-id", "r1", "--pipeline", str(toy.file)]
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=project.root(),
+            env=os.environ | {"MLOPS_HOME": str(project.home())},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=as_a_terminal,
+        )
+        processes.append(process)
+        with fifo.open() as opened:
+            opened.read()
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(
@@ -160,9 +169,9 @@ def test_a_damaged_record_is_refused_and_hides_no_other_run(toy: Toy, text: str)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_run_with_a_true_record_and_no_process_left(
-    toy: Toy, tmp_path: Path, number: signal.Signals
+    start: Start, number: signal.Signals
 ) -> None:
-    process = started(toy, tmp_path / "fifo")
+    process = start()
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
@@ -175,8 +184,17 @@ def test_a_signal_ends_the_run_with_a_true_record_and_no_process_left(
     assert psutil.wait_procs(children, timeout=20)[1] == []
 
 
-def test_a_killed_runner_leaves_a_run_that_goes_on(toy: Toy, tmp_path: Path) -> None:
-    process = started(toy, tmp_path / "fifo")
+def test_a_run_that_was_started_to_outlive_its_terminal_does(start: Start, tmp_path: Path) -> None:
+    process = start(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    (tmp_path / "fifo").open("w").close()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert runs.load("r1").verdict == "released"
+
+
+def test_a_killed_runner_leaves_a_run_that_goes_on(start: Start, toy: Toy) -> None:
+    process = start()
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate(timeout=60)
@@ -188,12 +206,8 @@ def test_a_killed_runner_leaves_a_run_that_goes_on(toy: Toy, tmp_path: Path) -> 
     assert runs.load("r1").verdict == "released"
 
 
-def test_two_processes_do_not_work_on_one_run(toy: Toy, tmp_path: Path) -> None:
-    process = started(toy, tmp_path / "fifo")
-    try:
-        result = call("resume", "r1", "--pipeline", str(toy.file))
-        assert result.exit_code == 2
-        assert "Another process works on run r1" in result.output
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+def test_two_processes_do_not_work_on_one_run(start: Start, toy: Toy) -> None:
+    start()
+    result = call("resume", "r1", "--pipeline", str(toy.file))
+    assert result.exit_code == 2
+    assert "Another process works on run r1" in result.output
