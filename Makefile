@@ -20,7 +20,7 @@ setup: .venv/ready ## install the locked packages
 	@echo "Installing the locked packages into .venv (once)..."
 	@awk '/^[a-z]/ { keep = /^uv==/ } keep' requirements.lock > .venv/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock
-	@$(BIN)/uv pip sync --quiet --system-certs --require-hashes --python $(BIN)/python requirements.lock || \
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --system-certs --require-hashes --python $(BIN)/python requirements.lock || \
 		{ echo "uv could not; trying pip, which takes some minutes..."; $(BIN)/python -m pip install --quiet \
 		--disable-pip-version-check --require-hashes --requirement requirements.lock; }
 	@$(BIN)/uv pip install --quiet --offline --python $(BIN)/python --no-deps --no-build-isolation --editable .
