@@ -18,6 +18,7 @@ from ci.gates import decide
 from ci.parameters import Parameters
 from ci.pipeline import Pipeline, PipelineError, default_file
 from ci.progress import Progress, print_failure, print_verdict, show
+from ci.reporter import ReportError
 from ci.runs import Run
 from utils import approvals, platforms, project
 from utils.platforms.protocol import PlatformError
@@ -41,7 +42,7 @@ def _refusals() -> Iterator[None]:
     except (ParameterError, PipelineError, continuation.StageError, runs.RunError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(USAGE)
-    except (PlatformError, approvals.ApprovalError) as error:
+    except (PlatformError, approvals.ApprovalError, ReportError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(FAILED)
     except OSError as error:
@@ -221,13 +222,13 @@ def status(run_id: str | None, as_json: bool) -> None:
 @click.argument("run_id", required=False)
 def report(run_id: str | None) -> None:
     """Write a run's report anew (the newest one's, unless RUN_ID names another), and the index."""
-    from ci import reports, runner
+    from ci import reports
 
     with _refusals():
         if run_id is None and not runs.ids():
             click.echo(show(reports.write_index([])))
             return
-        click.echo(show(runner.render(_find(run_id, None, None))))
+        click.echo(show(reports.refresh(_find(run_id, None, None), anew=True)))
 
 
 @main.command()

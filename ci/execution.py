@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import papermill
-import scrapbook
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError, strip_color
+from papermill.iorw import LocalHandler, papermill_io
+from papermill.log import logger
 from traitlets.config import Config
 
+from ci import memory
+from ci.kernels.standby import Standby
 from ci.pipeline import ScrapType, check_scrap
 from ci.runs import Failure
 from utils import files, project
@@ -22,7 +27,7 @@ CellObserver = Callable[[int, int], None]
 TRACEBACK_LINES = 12
 _ENGINE = "observed"
 # What kernel and runner say to each other is nobody else's business, also on a shared machine.
-_CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})
+CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})
 
 
 class StepFailure(Exception):  # noqa: N818 - it is what a step ended with
@@ -34,11 +39,20 @@ class StepFailure(Exception):  # noqa: N818 - it is what a step ended with
 
 
 class ObservedEngine(NBClientEngine):  # type: ignore[misc] # papermill has no types
-    """papermill's own engine, telling an observer how many code cells have run."""
+    """papermill's own engine, in a kernel that has been booted ahead, telling an observer of each cell."""
 
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man: Any, kernel_name: str, *, on_cell: CellObserver, **options: Any
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        *,
+        on_cell: CellObserver,
+        standby: Standby,
+        another: bool,
+        memory_mb: int,
+        options: Mapping[str, Any],
+        **_: Any,
     ) -> None:
         """Execute, calling `on_cell(done, all)` at the start and after each code cell."""
         code = [index for index, cell in enumerate(nb_man.nb.cells) if cell.cell_type == "code"]
@@ -51,10 +65,31 @@ class ObservedEngine(NBClientEngine):  # type: ignore[misc] # papermill has no t
 
         nb_man.cell_complete = observed
         on_cell(0, len(code))
-        super().execute_managed_notebook(nb_man, kernel_name, **options)
+        client = PapermillNotebookClient(
+            nb_man,
+            kernel_name=kernel_name,
+            log=logger,
+            **options,
+        )
+        standby.order(kernel_name)
+        standby.hand_over(client)
+        if client.km is not None:
+            memory.limit(client.km.provisioner.pid, memory_mb)
+        if another:
+            standby.order(kernel_name)
+        client.execute()
+
+
+class AtomicHandler(LocalHandler):  # type: ignore[misc] # papermill has no types
+    """papermill's way to local files: a notebook, written after each cell, is never seen half-written."""
+
+    def write(self, buf: str, path: str) -> None:
+        """Write a notebook aside, and rename it."""
+        files.write_text(Path(self._cwd or "") / path, buf, durable=False)
 
 
 papermill_engines.register(_ENGINE, ObservedEngine)
+papermill_io.register("local", AtomicHandler())
 
 
 def execute(
@@ -65,6 +100,9 @@ def execute(
     cell_timeout: int,
     on_cell: CellObserver,
     engine_options: Mapping[str, Any],
+    memory_mb: int = 0,
+    standby: Standby | None = None,
+    another: bool = False,
 ) -> None:
     """Execute a notebook in a kernel of its own; write it with its outputs as each cell ends.
 
@@ -80,6 +118,12 @@ def execute(
         Called with the number of code cells that have run, and of all.
     engine_options : mapping
         Passed to nbclient, such as the class that starts kernels.
+    memory_mb : int
+        What its kernel may have, in MB; 0 for no limit.
+    standby : Standby, optional
+        Has a kernel ready for it.
+    another : bool
+        Whether to order a kernel there for the next notebook.
 
     Raises
     ------
@@ -87,6 +131,10 @@ def execute(
         If a cell raised, took too long, or the kernel died.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
+    killed = memory.kills()
+    own = ExitStack()
+    if standby is None:
+        standby = own.enter_context(closing(Standby(project.root(), {"config": CONFIG, **engine_options})))
     try:
         papermill.execute_notebook(
             str(notebook),
@@ -95,29 +143,25 @@ def execute(
             engine_name=_ENGINE,
             progress_bar=False,
             cwd=str(project.root()),
-            execution_timeout=cell_timeout,
             on_cell=on_cell,
-            config=_CONFIG,
-            **engine_options,
+            standby=standby,
+            another=another,
+            memory_mb=memory_mb,
+            options={"config": CONFIG, "timeout": cell_timeout, **engine_options},
         )
     except PapermillExecutionError as error:
-        lines = strip_color("\n".join(error.traceback)).splitlines()
-        raise StepFailure(
-            Failure(
-                cell=error.cell_index + 1,
-                source=error.source,
-                name=error.ename,
-                message=strip_color(error.evalue),
-                traceback=lines[-TRACEBACK_LINES:],
-            )
-        ) from error
+        raise StepFailure(_raised(error)) from error
     except CellTimeoutError as error:
         message = f"a cell took longer than {cell_timeout} s, the step's cell_timeout in pipeline.yml"
         raise StepFailure(_running_cell(output, "CellTimeoutError", message)) from error
     except DeadKernelError as error:
-        message = "the kernel died; was it killed, or out of memory?"
-        raise StepFailure(_running_cell(output, "DeadKernelError", message)) from error
+        failure = _running_cell(output, "DeadKernelError", "the kernel died; was it killed?")
+        if memory.kills() > killed:
+            failure.name = "OutOfMemory"
+            failure.message = f"out of memory in cell {failure.cell}: the system ended the kernel"
+        raise StepFailure(failure) from error
     finally:
+        own.close()
         # A notebook cut off by a full disk is no JSON; the error that cut it off is the one to tell.
         with contextlib.suppress(ValueError):
             _forget_paths(notebook, output)
@@ -144,6 +188,9 @@ def glued(notebook: Path, declared: Mapping[str, ScrapType]) -> dict[str, Any]:
 
 
 def _scraps(notebook: Path, declared: Mapping[str, ScrapType]) -> tuple[dict[str, Any], list[str]]:
+    # It imports pandas, for which no notebook has to wait.
+    import scrapbook
+
     found = scrapbook.read_notebook(str(notebook)).scraps
     scraps, problems = {}, []
     for name, kind in declared.items():
@@ -155,6 +202,17 @@ def _scraps(notebook: Path, declared: Mapping[str, ScrapType]) -> tuple[dict[str
         except ValueError as error:
             problems.append(f"{name}: {error}")
     return scraps, problems
+
+
+def _raised(error: PapermillExecutionError) -> Failure:
+    """Describe the exception that a cell raised."""
+    number, name, message = error.cell_index + 1, error.ename, strip_color(error.evalue)
+    if name.endswith("MemoryError"):  # numpy has one of its own
+        name, message = "OutOfMemory", f"out of memory in cell {number}" + (f": {message}" if message else "")
+    lines = strip_color("\n".join(error.traceback)).splitlines()
+    return Failure(
+        cell=number, source=error.source, name=name, message=message, traceback=lines[-TRACEBACK_LINES:]
+    )
 
 
 def _running_cell(output: Path, name: str, message: str) -> Failure:

@@ -63,6 +63,8 @@ class Step(_Declared):
         How often a failed notebook is tried again.
     cell_timeout : int
         Seconds that one cell may take.
+    memory_mb : int
+        What its kernel may have, in MB; 0 for no limit. Services that it starts inherit the limit.
     """
 
     notebook: str
@@ -75,6 +77,7 @@ class Step(_Declared):
     on_failure: Literal["", "restore", "remove"] = ""
     retries: int = Field(default=0, ge=0, le=10)
     cell_timeout: int = Field(default=600, gt=0)
+    memory_mb: int = Field(default=0, ge=0)
 
     @property
     def upstream(self) -> set[str]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ci import reports, runs
+from ci import runs
 from ci.continuation import demand_upstream
 from ci.kernels import Kernels
 from ci.parameters import Parameters, Value
 from ci.pipeline import Pipeline
+from ci.reporter import Reporter
 from ci.runs import Failure, Run, Step
 from ci.verdicts import conclude
-from utils import approvals, platforms
+from utils import approvals, platforms, project
+
+if TYPE_CHECKING:
+    from ci.kernels.standby import Standby
 
 
 class Stopped(KeyboardInterrupt):
@@ -44,17 +47,27 @@ class Runner:
         The values for its notebooks.
     changed : callable
         Told of each step whose state has changed.
+    warm : bool
+        Whether kernels are forked from a preloaded process, where that can be.
     """
 
     def __init__(
-        self, chain: Pipeline, run: Run, parameters: Parameters, changed: Callable[[Step], None]
+        self,
+        chain: Pipeline,
+        run: Run,
+        parameters: Parameters,
+        changed: Callable[[Step], None],
+        *,
+        warm: bool = True,
     ) -> None:
         self._chain = chain
         self._run = run
         self._parameters = parameters
         self._changed = changed
+        self._warm = warm
+        self._reporter = Reporter()
         self._kernels: Kernels | None = None
-        self._previous = _previous(run)
+        self._standby: Standby | None = None
 
     def execute(self, selected: Sequence[str]) -> None:
         """Run the selected steps that have not run yet, until one fails or waits.
@@ -68,13 +81,14 @@ class Runner:
         """
         demand_upstream(self._chain, self._run, selected)
         self._run.verdict, self._run.ended, self._run.reason = "running", None, ""
-        with ExitStack() as stack, stop_on_signals():
+        with stop_on_signals(), ExitStack() as stack:
+            stack.enter_context(self._reporter)
             try:
                 for name in selected:
                     step = self._run.step(name)
                     if step.state in ("succeeded", "skipped") or self._skip(step):
                         continue
-                    if not (self._admitted(step) and self._attempt(step, stack)):
+                    if not (self._admitted(step) and self._attempt(step, stack, last=name == selected[-1])):
                         break
             finally:
                 self._conclude()
@@ -115,12 +129,12 @@ class Runner:
             return False
         return True
 
-    def _attempt(self, step: Step, stack: ExitStack) -> bool:
+    def _attempt(self, step: Step, stack: ExitStack, *, last: bool) -> bool:
         """Execute a step's notebook, again if its retries allow; return whether it succeeded."""
         for attempt in range(self._chain.steps[step.name].retries + 1):
             self._start(step)
             try:
-                self._notebook(step, stack)
+                self._notebook(step, stack, last=last)
             except KeyboardInterrupt as error:
                 name = str(error) or "SIGINT"
                 self._fail(step, Failure(name="Stopped", message=f"the run was stopped by {name}"))
@@ -140,14 +154,18 @@ class Runner:
         step.failure, step.scraps, step.cells_done = None, {}, 0
         self._move(step, "running", "")
 
-    def _notebook(self, step: Step, stack: ExitStack) -> None:
+    def _notebook(self, step: Step, stack: ExitStack, *, last: bool) -> None:
         # papermill and scrapbook take seconds to import; the kernel server starts meanwhile.
         if self._kernels is None:
             self._kernels = stack.enter_context(
-                Kernels(self._chain.preload, self._run.folder / "kernels.log")
+                Kernels(self._chain.preload, self._run.folder / "kernels.log", warm=self._warm)
             )
         from ci import execution
+        from ci.kernels.standby import Standby
 
+        options = {"config": execution.CONFIG, **self._kernels.engine_options()}
+        if self._standby is None:
+            self._standby = stack.enter_context(closing(Standby(project.root(), options)))
         declared = self._chain.steps[step.name]
         step.parameters = {
             name: runs.Parameter(value=value.value, source=value.source)
@@ -165,8 +183,11 @@ class Runner:
                 executed,
                 {name: parameter.value for name, parameter in step.parameters.items()},
                 cell_timeout=declared.cell_timeout,
+                memory_mb=declared.memory_mb,
                 on_cell=on_cell,
-                engine_options=self._kernels.engine_options(),
+                engine_options=options,
+                standby=self._standby,
+                another=not last,
             )
         except execution.StepFailure:
             # What it glued before it failed is for the report alone: no step runs after a failed one.
@@ -242,9 +263,6 @@ class Runner:
             step.ended = runs.now()
         if step.executed and state in ("succeeded", "failed"):
             step.html = step.executed.replace(".ipynb", ".html")
-            reports.render_notebook(
-                self._run.folder / step.executed, self._run.folder / step.html, title=step.name
-            )
         self._publish()
         self._changed(step)
         return True
@@ -253,29 +271,10 @@ class Runner:
         self._run.verdict, self._run.reason = conclude(self._run)
         self._run.ended = runs.now()
         self._publish()
-        reports.write_index(runs.everything())
 
     def _publish(self) -> None:
         self._run.save()
-        reports.write(self._run, previous=self._previous)
-
-
-def render(run: Run) -> Path:
-    """Write a run's report and every step's page anew, and the index of runs; return the report's path."""
-    for step in run.steps:
-        if step.html:
-            reports.render_notebook(run.folder / step.executed, run.folder / step.html, title=step.name)
-    page = reports.write(run, previous=_previous(run))
-    reports.write_index(runs.everything())
-    return page
-
-
-def _previous(run: Run) -> Run | None:
-    """Return the newest run of the same scenario that is older."""
-    for other in reversed(runs.everything()):
-        if other.id != run.id and other.scenario == run.scenario and other.created < run.created:
-            return other
-    return None
+        self._reporter.changed(self._run)
 
 
 @contextmanager

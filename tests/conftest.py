@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import nbformat
 import pytest
 import yaml
 
+from ci import reports
+from ci.reporter import Reporter
+from ci.runs import Run
 from utils import project
 
 # Tests, kernels and services share the processors; their matrices are small, and threads would only wait.
@@ -42,6 +45,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("CI", raising=False)
     return folder
+
+
+class HereReporter(Reporter):
+    """Writes a run's reports at its end and in this process, as `python -m ci report` would."""
+
+    def __enter__(self) -> Self:
+        self.run: Run | None = None
+        return self
+
+    def changed(self, run: Run) -> None:
+        self.run = run
+
+    def __exit__(self, *_: object) -> None:
+        if self.run is not None:
+            reports.refresh(self.run)
+
+
+@pytest.fixture(autouse=True)
+def _reports_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare runs in this process the second that a process for their reports takes to start."""
+    monkeypatch.setattr("ci.runner.Reporter", HereReporter)
 
 
 @pytest.fixture

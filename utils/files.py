@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-def write_bytes(path: Path, content: bytes) -> Path:
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> Path:
     """Write a file aside, then rename it into place.
 
     A reader sees the old content or the new, never a part; a full disk or a
@@ -22,6 +22,9 @@ def write_bytes(path: Path, content: bytes) -> Path:
         Where the content shall be. Its folder is made if need be.
     content : bytes
         All of the file.
+    durable : bool
+        Whether it has to be on the disk when this returns, also if the power fails. What is written
+        again in a moment need not.
 
     Returns
     -------
@@ -34,7 +37,8 @@ def write_bytes(path: Path, content: bytes) -> Path:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         # mkstemp makes private files; what we write is for everyone the umask admits.
         umask = os.umask(0)
         os.umask(umask)
@@ -46,9 +50,9 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return path
 
 
-def write_text(path: Path, content: str) -> Path:
+def write_text(path: Path, content: str, *, durable: bool = True) -> Path:
     """Write a UTF-8 text as `write_bytes` does."""
-    return write_bytes(path, content.encode())
+    return write_bytes(path, content.encode(), durable=durable)
 
 
 def write_json(path: Path, record: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Kernels that start in a fraction of a second, forked from a process that has imported everything.
+"""Warm kernels: forked from a process that has imported everything, so that they start at once.
 
 A fresh kernel spends seconds importing what the one before it imported. Here one process,
 the kernel server, imports it once and forks whenever a notebook needs a kernel.
@@ -7,155 +7,64 @@ Nothing else about the notebook changes: papermill and nbclient manage the kerne
     with Kernels(["pandas", "sklearn.linear_model"]) as kernels:
         papermill.execute_notebook(notebook, output, **kernels.engine_options())
 
-As in a fresh kernel are: the namespace, sys.argv, sys.path, the folder and what can be imported
+As in an ordinary kernel are: the namespace, sys.argv, sys.path, the folder and what can be imported
 from it, the environment, the state of `random` and of numpy's global generator, signals, exit
 codes, standard streams, matplotlib's inline figures, thread pools, subprocesses.
 
-A notebook could tell a forked kernel by this:
+A notebook could tell a warm kernel by this:
 
 - `sys.modules` holds what was preloaded, also what the notebook doesn't import, with its effects:
   environment variables it set, warning filters (ordered otherwise among IPython's), formats it registered.
 - What a package prints or warns of while it is imported does not appear in the notebook.
-- Hashes of strings are the same in all kernels of one server (a fresh kernel has its own seed,
+- Hashes of strings are the same in all kernels of one server (an ordinary kernel has its own seed,
   unless PYTHONHASHSEED is set), and so is the order of sets. Addresses are alike.
 - A module's own random generator, made when it was imported, is in the same state in all of them.
-- A project's module that was preloaded is as it was when the server started.
 - `ps` shows the server's command line.
 
-So preload what is installed, and start a server for each run. A variable that is read once and for all,
-when Python or a library starts (PYTHONPATH, OMP_NUM_THREADS, ...), must be set before the server
-starts; a launch that has it otherwise gets a fresh kernel. So does one with another interpreter,
-or after an import has left a thread running, which a fork would lose.
+What lies in the folder where the server was started is never preloaded for a kernel: a project's own
+modules are imported anew by each. A variable that is read once and for all, when Python or a library
+starts (PYTHONPATH, OMP_NUM_THREADS, ...), must be set before the server starts; a launch that has it
+otherwise gets an ordinary kernel. So does one with another interpreter, or after an import has left a thread
+running, which a fork would lose. A server that has died, hangs, or is older than an installed package is
+replaced, once; then kernels are ordinary, and the log says so.
 
-MLOPS_KERNELS=fresh turns all of it off. Without os.fork (Windows) it is off. On macOS it is off
-unless MLOPS_KERNELS=forked, because Apple's own libraries may crash in a forked process
-(https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods).
+Where a person keeps a server ready (`python -m ci kernels`), its kernels are used. On macOS, whose
+libraries may crash in a forked process
+(https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods),
+and on Windows, kernels are ordinary.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-VARIABLE = "MLOPS_KERNELS"
-# What such variables start with: they are read when Python starts or a library is loaded, and never again.
-READ_ONCE = (
-    "ARROW_",
-    "BLIS_",
-    "DYLD_",
-    "GOTO_",
-    "HOME",
-    "KMP_",
-    "LANG",
-    "LC_",
-    "LD_",
-    "MALLOC_",
-    "MKL_",
-    "MLFLOW_CONFIGURE_LOGGING",
-    "MLFLOW_LOGGING_LEVEL",
-    "MPL",
-    "NUMBA_",
-    "NUMEXPR_",
-    "OMP_",
-    "OPENBLAS_",
-    "PYTHON",
-    "VECLIB_",
-    "XDG_",
-)
-_PRELOAD_SECONDS = 180.0
-_ANSWER_SECONDS = 30.0
+from ci.kernels import address
+from ci.kernels.preload import READ_ONCE, packages
+from ci.kernels.process import ForkedProcess, read_line
+from utils import project
+
 _STOP_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
 
-class ForkedProcess:
-    """What jupyter_client asks of `subprocess.Popen`, for a process that is the server's child.
+class ServerError(RuntimeError):
+    """A kernel server has died, hangs or is out of date; another may do better."""
 
-    Parameters
-    ----------
-    channel : socket
-        Where the server tells the process's id and, later, how it ended.
 
-    Raises
-    ------
-    OSError, ValueError
-        If there is no such process after all.
-    """
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self._received = b""
-        self.returncode: int | None = None
-        first = self._message(_ANSWER_SECONDS)
-        if "pid" not in first:
-            raise ValueError("the kernel server forked no kernel")
-        self.pid = int(first["pid"])
-
-    def poll(self) -> int | None:
-        """Return the exit code, negative for a signal, or None while it runs."""
-        try:
-            return self.wait(0)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit code.
-
-        Raises
-        ------
-        subprocess.TimeoutExpired
-            If it runs longer than `timeout` seconds.
-        """
-        if self.returncode is None:
-            try:
-                message = self._message(timeout)
-            except (TimeoutError, BlockingIOError):
-                raise subprocess.TimeoutExpired(f"kernel {self.pid}", timeout or 0) from None
-            except OSError:
-                message = {}
-            self._channel.close()
-            if "exit" not in message:
-                # The server has died. The kernel would follow in a second, and nobody could say how it ended.
-                self._signal(signal.SIGKILL)
-            self.returncode = int(message.get("exit", -signal.SIGKILL))
-        return self.returncode
-
-    def send_signal(self, signum: int) -> None:
-        """Send a signal, unless it has ended."""
-        if self.poll() is None:
-            self._signal(signum)
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self.send_signal(signal.SIGKILL)
-
-    def _signal(self, signum: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signum)
-
-    def _message(self, timeout: float | None) -> dict[str, Any]:
-        """Return the next message; {} if there is none to come."""
-        message, self._received = _read_line(self._channel, self._received, timeout)
-        return message
+def available() -> bool:
+    """Whether this system can have warm kernels."""
+    return hasattr(os, "fork") and sys.platform != "darwin"
 
 
 class Kernels:
@@ -174,39 +83,33 @@ class Kernels:
         The file to which server and kernels append what they print outside of
         any notebook, such as ipykernel's own complaints; this process's
         streams unless given.
-
-    Raises
-    ------
-    ValueError
-        If the environment variable MLOPS_KERNELS is neither fresh nor forked.
+    warm : bool
+        False for ordinary kernels: no server is started.
+    listen : bool
+        Whether other processes of the same person may have kernels from this server; otherwise
+        such a server is used where there is one.
     """
 
-    def __init__(self, preload: Sequence[str], output: Path | None = None) -> None:
+    # Seconds to wait for a server's imports, and for its answer to a request.
+    preload_seconds = 180.0
+    answer_seconds = 30.0
+
+    def __init__(
+        self, preload: Sequence[str], output: Path | None = None, *, warm: bool = True, listen: bool = False
+    ) -> None:
         self._preload = list(preload)
         self._output = output
-        self._forks = _forks_wanted()
+        self._warm = warm and available()
+        self._listen = listen
         self._lock = threading.Lock()
-        self._server: subprocess.Popen[bytes] | None = None
+        self._replaced = False
         self._control: socket.socket | None = None
-        self._environment: dict[str, str] = {}
-        self._unsafe: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._report: dict[str, Any] | None = None
 
     def __enter__(self) -> Kernels:
-        if self._forks:
-            self._environment = dict(os.environ)
-            self._control, theirs = socket.socketpair()
-            script = str(Path(__file__).with_name("server.py"))
-            with theirs, contextlib.ExitStack() as stack:
-                output = stack.enter_context(self._output.open("ab")) if self._output else None
-                self._server = subprocess.Popen(
-                    [sys.executable, script, str(theirs.fileno()), *self._preload],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=[theirs.fileno()],
-                    # Ctrl-C in the terminal is for the runner, who interrupts the kernel.
-                    start_new_session=True,
-                )
+        if self._warm and not self._join():
+            self._start()
         return self
 
     def __exit__(
@@ -215,16 +118,12 @@ class Kernels:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._server is None or self._control is None:
-            return
-        self._control.close()
-        try:
-            self._server.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            # Its kernels watch over it, and end when it does.
-            self._server.kill()
-            self._server.wait()
-        self._server = self._control = None
+        self._stop(_STOP_SECONDS)
+
+    @property
+    def server(self) -> int | None:
+        """The process id of the server that this object has started, if it has."""
+        return self._process.pid if self._process else None
 
     def engine_options(self) -> dict[str, Any]:
         """Return what to pass to `papermill.execute_notebook` so that its kernel is forked.
@@ -232,16 +131,28 @@ class Kernels:
         Returns
         -------
         dict
-            Empty where kernels are fresh.
+            Empty where kernels are ordinary.
         """
-        if not self._forks:
+        if not self._warm:
             return {}
         # Imports jupyter_client, which takes a while: the server should start before.
-        from ci.kernels.provisioner import ForkingKernelManager
+        from ci.kernels.provisioner import WarmKernelManager
 
-        return {
-            "kernel_manager_class": type("ForkingKernelManager", (ForkingKernelManager,), {"kernels": self})
-        }
+        return {"kernel_manager_class": type("WarmKernelManager", (WarmKernelManager,), {"kernels": self})}
+
+    def ready(self) -> list[str]:
+        """Wait until the server has imported everything; return what it warns of.
+
+        Raises
+        ------
+        ServerError
+            If it didn't get there, or has left a thread running that a fork would lose.
+        """
+        with self._lock:
+            report = self._await()
+            if report["unsafe"]:
+                raise ServerError(report["unsafe"])
+            return list(report["warnings"])
 
     def fork(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> ForkedProcess | None:
         """Fork a kernel.
@@ -249,7 +160,7 @@ class Kernels:
         Parameters
         ----------
         command : sequence of str
-            What would start a fresh one.
+            What would start an ordinary one.
         cwd : str
             The folder to run in.
         env : mapping
@@ -258,86 +169,153 @@ class Kernels:
         Returns
         -------
         ForkedProcess or None
-            None if it has to be a fresh kernel; the log says why.
+            None if it has to be an ordinary kernel; the log says why.
         """
         with self._lock:
-            if self._control is None:
-                refusal = "there is no kernel server"
-            else:
-                refusal = self._difference(command, cwd, env) or self._await_preload(self._control)
-                if not refusal:
-                    try:
-                        return _request(self._control, command, cwd, env)
-                    except (OSError, ValueError) as error:
-                        refusal = f"the kernel server doesn't answer ({error})"
-        log.warning("A fresh kernel is started, which takes longer: %s.", refusal)
+            refusal = "there is no kernel server" if self._control is None else _unfit(command, cwd)
+            while not refusal and self._control is not None:
+                try:
+                    report = self._await()
+                    refusal = report["unsafe"] or _difference(report["environment"], env)
+                    if not refusal:
+                        return self._request(self._control, command, cwd, env)
+                except ServerError as error:
+                    refusal = self._replace(str(error))
+        log.warning("An ordinary kernel is started, which takes longer: %s.", refusal)
         return None
 
-    def _difference(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> str:
-        """Say why a forked kernel would not be what is asked for, or ""."""
-        # An installed kernel's option for the sake of debuggers; nothing else differs.
-        words = [word for word in command if word != "-Xfrozen_modules=off"]
-        if words[:3] != [sys.executable, "-m", "ipykernel_launcher"]:
-            return f"its command is not this Python's kernel ({' '.join(command)})"
-        names = {name for name in (*self._environment, *env) if name.startswith(READ_ONCE)}
-        changed = sorted(name for name in names if self._environment.get(name) != env.get(name))
-        if changed:
-            return f"{', '.join(changed)} changed since the kernel server started"
-        return "" if Path(cwd).is_dir() else f"{cwd} is no folder"
+    def _join(self) -> bool:
+        """Connect to the server that a person keeps ready for this project, if there is one that will do."""
+        if self._listen:
+            return False
+        found = address.connect()
+        if found is None:
+            return False
+        try:
+            report, _ = read_line(found, b"", self.answer_seconds)
+        except (OSError, ValueError):
+            report = {}
+        missing = set(self._preload) - set(report.get("modules", []))
+        reason = (
+            ("it doesn't answer" if not report else "")
+            or report["unsafe"]
+            or ("" if report["executable"] == sys.executable else "it runs another Python")
+            or (
+                ""
+                if report["packages"] == packages()
+                else "an installed package has changed since it started"
+            )
+            or (f"it has not imported {', '.join(sorted(missing))}" if missing else "")
+            or _difference(report["environment"], os.environ)
+        )
+        if reason:
+            log.warning("The kernels that are kept ready can't be used: %s; start them again.", reason)
+            found.close()
+            return False
+        self._control, self._report = found, report
+        return True
 
-    def _await_preload(self, control: socket.socket) -> str:
-        """Wait until the server has imported everything; say why it can't be forked, or ""."""
-        if self._unsafe is None:
+    def _start(self) -> None:
+        """Start a server of our own."""
+        path = str(address.prepare()) if self._listen else ""
+        self._control, theirs = socket.socketpair()
+        output = self._output.open("ab") if self._output else None
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "ci.kernels.server",
+                    str(theirs.fileno()),
+                    path,
+                    Path.cwd(),
+                    *self._preload,
+                ],
+                # Nothing that lies where the runner was started may take the place of its modules.
+                cwd=project.root(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[theirs.fileno()],
+                # Ctrl-C in the terminal is for the runner, who interrupts the kernel.
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+            if output is not None:
+                output.close()
+
+    def _stop(self, patience: float) -> None:
+        """End the server, if it is ours, and every kernel that was forked from it for us."""
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
             try:
-                report, _ = _read_line(control, b"", _PRELOAD_SECONDS)
+                self._process.wait(patience)
+            except subprocess.TimeoutExpired:
+                # Its kernels watch over it, and end when it does.
+                self._process.kill()
+                self._process.wait()
+        self._control = self._process = self._report = None
+
+    def _replace(self, reason: str) -> str:
+        """Start another server in the place of a broken one, unless that has been done; say what keeps it."""
+        if self._replaced:
+            return reason
+        self._replaced = True
+        log.warning("The kernel server is replaced, which takes some seconds: %s.", reason)
+        self._stop(0)
+        self._start()
+        return ""
+
+    def _await(self) -> dict[str, Any]:
+        """Wait until the server has imported everything, and check that it is still up to date."""
+        if self._control is None:
+            raise ServerError("there is no kernel server")
+        if self._report is None:
+            try:
+                report, _ = read_line(self._control, b"", self.preload_seconds)
             except OSError as error:
-                report = {"unsafe": f"the kernel server is not ready ({error})"}
-            for warning in report.get("warnings", []):
+                raise ServerError(f"the kernel server is not ready ({error})") from error
+            if not report:
+                raise ServerError("the kernel server ended while it imported")
+            self._report = report
+            for warning in report["warnings"]:
                 log.warning("%s", warning)
-            self._unsafe = report.get("unsafe", "the kernel server ended while it imported")
-        return self._unsafe
+        if self._report["packages"] != packages():
+            raise ServerError("an installed package has changed since the kernel server started")
+        return self._report
+
+    def _request(
+        self, control: socket.socket, command: Sequence[str], cwd: str, env: Mapping[str, str]
+    ) -> ForkedProcess:
+        """Ask the server for a kernel, over a channel that then stays for its exit code."""
+        channel, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(control, [b"k"], [theirs.fileno()])
+            request = {"command": list(command), "cwd": cwd, "env": dict(env)}
+            channel.sendall(json.dumps(request).encode() + b"\n")
+            return ForkedProcess(channel, self.answer_seconds)
+        except (OSError, ValueError) as error:
+            channel.close()
+            raise ServerError(f"the kernel server doesn't answer ({error})") from error
+        except BaseException:
+            channel.close()
+            raise
 
 
-def _forks_wanted() -> bool:
-    wish = os.environ.get(VARIABLE, "")
-    if wish not in {"", "fresh", "forked"}:
-        raise ValueError(f"{VARIABLE}={wish!r}: it must be fresh or forked, or not set at all.")
-    return wish != "fresh" and hasattr(os, "fork") and (wish == "forked" or sys.platform != "darwin")
+def _unfit(command: Sequence[str], cwd: str) -> str:
+    """Say why a warm kernel would not be what is asked for, or ""."""
+    # An installed kernel's option for the sake of debuggers; nothing else differs.
+    words = [word for word in command if word != "-Xfrozen_modules=off"]
+    if words[:3] != [sys.executable, "-m", "ipykernel_launcher"]:
+        return f"its command is not this Python's kernel ({' '.join(command)})"
+    return "" if Path(cwd).is_dir() else f"{cwd} is no folder"
 
 
-def _request(
-    control: socket.socket, command: Sequence[str], cwd: str, env: Mapping[str, str]
-) -> ForkedProcess:
-    """Ask the server for a kernel, over a channel that then stays for its exit code."""
-    channel, theirs = socket.socketpair()
-    try:
-        with theirs:
-            socket.send_fds(control, [b"k"], [theirs.fileno()])
-        request = {"command": list(command), "cwd": cwd, "env": dict(env)}
-        channel.sendall(json.dumps(request).encode() + b"\n")
-        return ForkedProcess(channel)
-    except BaseException:
-        channel.close()
-        raise
-
-
-def _read_line(
-    channel: socket.socket, received: bytes, timeout: float | None
-) -> tuple[dict[str, Any], bytes]:
-    """Return the next line of JSON, {} at the end, and what came after it.
-
-    Raises
-    ------
-    OSError
-        If it doesn't come within `timeout` seconds, or the other side has died.
-    """
-    until = None if timeout is None else time.monotonic() + timeout
-    while b"\n" not in received:
-        channel.settimeout(None if until is None else max(until - time.monotonic(), 0))
-        part = channel.recv(65536)
-        if not part:
-            return {}, b""
-        received += part
-    line, _, rest = received.partition(b"\n")
-    message: dict[str, Any] = json.loads(line)
-    return message, rest
+def _difference(environment: Mapping[str, str], env: Mapping[str, str]) -> str:
+    """Say which of the variables that are read only once differ from the server's, or ""."""
+    names = set(environment) | {name for name in env if name.startswith(READ_ONCE)}
+    changed = sorted(name for name in names if environment.get(name) != env.get(name))
+    return f"{', '.join(changed)} changed since the kernel server started" if changed else ""

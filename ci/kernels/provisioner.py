@@ -1,9 +1,11 @@
-"""How jupyter_client comes to a forked kernel: a manager and a provisioner of kernels."""
+"""How jupyter_client comes to a warm kernel: a manager and a provisioner of kernels."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import uuid
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,11 +17,12 @@ if TYPE_CHECKING:
     from ci.kernels import Kernels
 
 
-class ForkingProvisioner(LocalProvisioner):
+class WarmProvisioner(LocalProvisioner):
     """Launches a kernel by a fork of the kernel server, or as usual where that can't be.
 
     All but the launch is jupyter_client's own: it treats a `ForkedProcess` as
-    the `subprocess.Popen` that it knows.
+    the `subprocess.Popen` that it knows. Registered as `warm-provisioner`, for
+    kernels that JupyterLab starts; these share one server, which starts with the first.
     """
 
     kernels: Kernels | None = None
@@ -30,17 +33,18 @@ class ForkingProvisioner(LocalProvisioner):
         Parameters
         ----------
         cmd : list of str
-            The command that would start a fresh one.
+            The command that would start an ordinary one.
         **kwargs
             cwd, env and whatever else `subprocess.Popen` takes.
         """
-        options = self._scrub_kwargs(kwargs)
+        options = {name: value for name, value in self._scrub_kwargs(kwargs).items() if value is not None}
         cwd, env = str(options.pop("cwd", None) or Path.cwd()), options.pop("env", None) or dict(os.environ)
         process = None
         # Who asks for streams of his own, or the like, gets them from Popen.
-        if self.kernels is not None and not options:
+        if not options:
             # As jupyter_client's launcher sets it.
-            process = self.kernels.fork(cmd, cwd, env | {"JPY_PARENT_PID": str(os.getpid())})
+            env = env | {"JPY_PARENT_PID": str(os.getpid())}
+            process = (self.kernels or _shared()).fork(cmd, cwd, env)
         if process is None:
             return await super().launch_kernel(cmd, **kwargs)
         self.process = process  # type: ignore[assignment]
@@ -55,16 +59,32 @@ class ForkingProvisioner(LocalProvisioner):
             await super().send_signal(signum)
 
 
-class ForkingKernelManager(AsyncKernelManager):
+class WarmKernelManager(AsyncKernelManager):
     """Manages a kernel that is forked from a kernel server."""
 
     kernels: ClassVar[Kernels | None] = None
 
     async def start_kernel(self, **kwargs: Any) -> None:  # type: ignore[override]
-        """Start the kernel, by a `ForkingProvisioner` unless its specification names another."""
+        """Start the kernel, by a `WarmProvisioner` unless its specification names another."""
         spec = self.kernel_spec
         if self.provisioner is None and spec and "kernel_provisioner" not in spec.metadata:
             self.kernel_id = self.kernel_id or kwargs.pop("kernel_id", str(uuid.uuid4()))
-            self.provisioner = ForkingProvisioner(kernel_id=self.kernel_id, kernel_spec=spec, parent=self)
+            self.provisioner = WarmProvisioner(kernel_id=self.kernel_id, kernel_spec=spec, parent=self)
             self.provisioner.kernels = self.kernels
         await super().start_kernel(**kwargs)
+
+    async def _async_wait(self, pollinterval: float = 0.1) -> None:  # noqa: ARG002 - jupyter_client's signature
+        # A kernel that is asked to end does so in some milliseconds, and each notebook waits for it.
+        await super()._async_wait(pollinterval=0.005)
+
+
+@cache
+def _shared() -> Kernels:
+    """Return the kernels of this process, for whoever starts them by name: JupyterLab, or stock papermill."""
+    from ci.kernels import Kernels
+    from ci.pipeline import Pipeline, default_file
+
+    kernels = Kernels(Pipeline(default_file()).preload)
+    kernels.__enter__()
+    atexit.register(kernels.__exit__, None, None, None)
+    return kernels

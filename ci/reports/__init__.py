@@ -7,12 +7,52 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ci import runs
 from ci.reports import index, junit, summary
 from ci.reports import run as _report
 from ci.reports.notebook import render_notebook
 from ci.runs import Run
 
-__all__ = ["render_notebook", "write", "write_index"]
+__all__ = ["refresh", "render_notebook", "write", "write_index"]
+
+
+def refresh(run: Run, *, anew: bool = False) -> Path:
+    """Write what has changed: pages of notebooks, the report and, when the run has ended, the index.
+
+    Parameters
+    ----------
+    run : Run
+        The run in whatever state it is.
+    anew : bool
+        Whether pages are written too that are as new as their notebooks.
+
+    Returns
+    -------
+    Path
+        The report's page.
+    """
+    for step in run.steps:
+        if not step.html or step.state not in ("succeeded", "failed"):
+            continue
+        notebook, page = run.folder / step.executed, run.folder / step.html
+        if anew or not page.exists() or page.stat().st_mtime_ns < _changed(notebook):
+            render_notebook(notebook, page, title=step.name)
+    page = write(run, previous=_previous(run))
+    if run.verdict != "running":
+        write_index(runs.everything())
+    return page
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _previous(run: Run) -> Run | None:
+    """Return the newest run of the same scenario that is older."""
+    for other in reversed(runs.everything()):
+        if other.id != run.id and other.scenario == run.scenario and other.created < run.created:
+            return other
+    return None
 
 
 def write(run: Run, *, previous: Run | None) -> Path:
@@ -35,12 +75,12 @@ def write(run: Run, *, previous: Run | None) -> Path:
     return _report.write(run, previous)
 
 
-def write_index(runs: list[Run]) -> Path:
+def write_index(found: list[Run]) -> Path:
     """Write runs/index.html: the metric over time and one line for each run.
 
     Parameters
     ----------
-    runs : list of Run
+    found : list of Run
         All runs, in any order.
 
     Returns
@@ -48,4 +88,4 @@ def write_index(runs: list[Run]) -> Path:
     Path
         The page.
     """
-    return index.write(runs)
+    return index.write(found)

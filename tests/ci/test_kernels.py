@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from ci.kernels import VARIABLE, Kernels
+from ci.kernels import Kernels
 
 ROOT = Path(__file__).parents[2]
 # No kernel imports it of itself, so that whoever has it was forked.
@@ -71,10 +71,15 @@ def ended(pid: int) -> bool:
         return True
 
 
+def kernel_command(connection: str | Path) -> list[str]:
+    """Return what starts an ordinary kernel."""
+    return [sys.executable, "-m", "ipykernel_launcher", "-f", str(connection)]
+
+
 def server_of(kernels: Kernels) -> psutil.Process:
     """Return the process that forks."""
-    assert kernels._server is not None
-    return psutil.Process(kernels._server.pid)
+    assert kernels.server is not None
+    return psutil.Process(kernels.server)
 
 
 @pytest.fixture(scope="module")
@@ -431,7 +436,7 @@ RUNNER = """
 import os, sys
 from ci.kernels import Kernels
 with Kernels(sys.argv[2:]) as kernels:
-    print(kernels._server.pid, flush=True)
+    print(kernels.server, flush=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", sys.argv[1]]
     print(kernels.fork(command, os.getcwd(), os.environ).pid, flush=True)
     sys.stdin.read()
@@ -481,14 +486,155 @@ def test_a_kernel_ends_of_itself_when_the_server_is_killed(tmp_path: Path) -> No
         assert process.poll() == -signal.SIGKILL
 
 
-def test_a_run_goes_on_in_fresh_kernels_when_the_server_is_killed(
-    tmp_path: Path, warnings_logged: Callable[[], str]
+def test_a_server_that_is_killed_is_replaced_once_and_then_kernels_are_ordinary(
+    warnings_logged: Callable[[], str],
 ) -> None:
     with Kernels([MARK]) as kernels:
-        with pytest.raises(DeadKernelError):
-            outputs(kernels, "import os, time; os.kill(os.getppid(), 9); time.sleep(600)")
-        assert printed(kernels, WAS_FORKED) == "False"
-    assert "the kernel server doesn't answer" in warnings_logged()
+        for forked in ("True", "False"):
+            with pytest.raises(DeadKernelError):
+                outputs(kernels, "import os, time; os.kill(os.getppid(), 9); time.sleep(600)")
+            assert printed(kernels, WAS_FORKED) == forked
+    assert (
+        "The kernel server is replaced, which takes some seconds: the kernel server doesn't"
+        in warnings_logged()
+    )
+    assert "An ordinary kernel is started, which takes longer: the kernel server doesn't" in warnings_logged()
+
+
+def test_a_server_that_hangs_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, warnings_logged: Callable[[], str]
+) -> None:
+    with Kernels([MARK]) as kernels:
+        kernels.ready()
+        hung = server_of(kernels)
+        hung.suspend()
+        monkeypatch.setattr(kernels, "answer_seconds", 2.0)
+        assert printed(kernels, WAS_FORKED) == "True"
+        assert not hung.is_running()
+    assert (
+        "The kernel server is replaced, which takes some seconds: the kernel server doesn't"
+        in warnings_logged()
+    )
+
+
+def test_a_server_that_is_older_than_an_installed_package_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warnings_logged: Callable[[], str]
+) -> None:
+    folder = tmp_path / "site-packages"
+    (folder / "shape-1.0.dist-info").mkdir(parents=True)
+    (folder / "shape.py").write_text("version = 1")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.syspath_prepend(folder)
+    with Kernels(["shape"]) as kernels:
+        show = "import shape; print(shape.version)"
+        assert printed(kernels, show) == "1"
+        (folder / "shape.py").write_text("version = 22")
+        (folder / "shape-1.0.dist-info").rename(folder / "shape-2.2.dist-info")
+        assert printed(kernels, show) == "22"
+    assert "replaced, which takes some seconds: an installed package has changed" in warnings_logged()
+
+
+def test_a_server_with_a_thread_that_came_later_is_replaced(
+    project: Path, warnings_logged: Callable[[], str]
+) -> None:
+    (project / "watching.py").write_text(
+        "import pathlib, signal, threading\n"
+        "def watch(*_):\n"
+        "    threading.Thread(target=threading.Event().wait, name='watcher', daemon=True).start()\n"
+        "    pathlib.Path('watched').touch()\n"
+        "signal.signal(signal.SIGUSR1, watch)"
+    )
+    with Kernels([MARK, "watching"]) as kernels:
+        kernels.ready()
+        server_of(kernels).send_signal(signal.SIGUSR1)
+        assert until((project / "watched").exists)
+        assert printed(kernels, WAS_FORKED) == "True"
+    assert "it runs the thread 'watcher', which a kernel would miss" in warnings_logged()
+
+
+# A server that a person keeps ready
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernels]:
+    """A server that other runs may use, at an address of its own."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "r"))
+    with Kernels([MARK], listen=True) as kernels:
+        kernels.ready()
+        yield kernels
+
+
+def test_runs_use_the_server_that_is_kept_ready(kept: Kernels) -> None:
+    for _ in range(2):
+        with Kernels([MARK]) as kernels:
+            assert kernels.server is None
+            assert printed(kernels, WAS_FORKED, "import os; print(os.getppid())").split() == [
+                "True",
+                str(kept.server),
+            ]
+    assert printed(kept, WAS_FORKED) == "True"
+
+
+def test_leaving_ends_the_kernels_of_this_run_alone(kept: Kernels) -> None:
+    cwd = str(Path.cwd())
+    with Kernels([]) as first, Kernels([]) as second:
+        mine, other = (
+            kernels.fork(kernel_command(f"{name}.json"), cwd, os.environ)
+            for name, kernels in (("first", first), ("second", second))
+        )
+        assert mine is not None
+        assert other is not None
+        first.__exit__(None, None, None)
+        assert mine.wait(20) == -signal.SIGKILL
+        assert other.poll() is None
+    assert other.wait(20) == -signal.SIGKILL
+    assert server_of(kept).is_running()
+
+
+@pytest.mark.parametrize("change", ["preload", "variable", "package"])
+def test_a_kept_server_that_would_not_do_is_passed_by_with_a_word(
+    kept: Kernels, change: str, monkeypatch: pytest.MonkeyPatch, warnings_logged: Callable[[], str]
+) -> None:
+    said = {
+        "preload": "it has not imported colorsys",
+        "variable": "OMP_DYNAMIC changed",
+        "package": "an installed package has changed",
+    }
+    if change == "variable":
+        monkeypatch.setenv("OMP_DYNAMIC", "true")
+    if change == "package":
+        monkeypatch.setattr("ci.kernels.packages", lambda: "newer")
+    with Kernels([MARK, "colorsys"] if change == "preload" else [MARK]) as kernels:
+        assert kernels.server is not None
+    assert said[change] in warnings_logged()
+
+
+def test_a_run_goes_on_with_a_server_of_its_own_when_the_kept_one_is_killed(kept: Kernels) -> None:
+    with Kernels([MARK]) as kernels:
+        assert printed(kernels, WAS_FORKED) == "True"
+        server_of(kept).kill()
+        assert printed(kernels, WAS_FORKED) == "True"
+        assert kernels.server is not None
+
+
+def test_a_socket_that_was_left_behind_is_passed_by_and_replaced(kept: Kernels) -> None:
+    server_of(kept).kill()
+    server_of(kept).wait()
+    with Kernels([]) as kernels:
+        assert kernels.server is not None
+    with Kernels([MARK], listen=True) as again, Kernels([MARK]) as kernels:
+        again.ready()
+        with Kernels([MARK]) as kernels:
+            assert kernels.server is None
+
+
+def test_a_folder_that_others_may_write_to_is_not_trusted(kept: Kernels, tmp_path: Path) -> None:
+    (folder,) = (tmp_path / "r").iterdir()
+    folder.chmod(0o777)
+    with Kernels([]) as kernels:
+        assert kernels.server is not None
+    with pytest.raises(PermissionError, match="yours alone"), Kernels([], listen=True):
+        pass
 
 
 # When and whether
@@ -510,7 +656,7 @@ def test_leaving_does_not_wait_for_the_imports(project: Path) -> None:
     assert not server.is_running()
 
 
-def test_kernels_are_fresh_after_an_import_that_started_a_thread(
+def test_kernels_are_ordinary_after_an_import_that_started_a_thread(
     project: Path, warnings_logged: Callable[[], str]
 ) -> None:
     (project / "threaded.py").write_text(
@@ -522,7 +668,7 @@ def test_kernels_are_fresh_after_an_import_that_started_a_thread(
     assert "importing threaded started the thread 'watcher'" in warnings_logged()
 
 
-def test_kernels_are_fresh_after_an_import_that_ended_the_server(
+def test_kernels_are_ordinary_after_an_import_that_ended_the_server(
     project: Path, warnings_logged: Callable[[], str]
 ) -> None:
     (project / "deadly.py").write_text("import os\nos._exit(1)")
@@ -550,35 +696,25 @@ def test_another_interpreter_or_folder_that_is_missing_is_left_to_a_fresh_kernel
     assert f"{tmp_path / 'missing'} is no folder" in warnings_logged()
 
 
-def test_after_the_end_kernels_are_fresh(warnings_logged: Callable[[], str]) -> None:
+def test_after_the_end_kernels_are_ordinary(warnings_logged: Callable[[], str]) -> None:
     with Kernels([MARK]) as kernels:
         pass
     assert printed(kernels, WAS_FORKED) == "False"
     assert "there is no kernel server" in warnings_logged()
 
 
-def test_no_server_is_started_where_kernels_shall_be_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "fresh")
-    with Kernels([MARK]) as kernels:
+def test_no_server_is_started_for_ordinary_kernels() -> None:
+    with Kernels([MARK], warm=False) as kernels:
+        assert kernels.server is None
         assert kernels.engine_options() == {}
         assert printed(kernels, WAS_FORKED) == "False"
 
 
-@pytest.mark.parametrize(("platform", "wish", "forks"), [("darwin", "", False), ("darwin", "forked", True)])
-def test_on_macos_kernels_are_forked_only_on_request(
-    monkeypatch: pytest.MonkeyPatch, platform: str, wish: str, forks: bool
-) -> None:
-    monkeypatch.setenv(VARIABLE, wish)
-    monkeypatch.setattr(sys, "platform", platform)
-    assert bool(Kernels([]).engine_options()) is forks
-
-
-def test_kernels_are_fresh_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "fork")
+def test_on_macos_kernels_are_ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert Kernels([]).engine_options() == {}
 
 
-def test_another_wish_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "no")
-    with pytest.raises(ValueError, match="MLOPS_KERNELS='no': it must be fresh or forked"):
-        Kernels([])
+def test_kernels_are_ordinary_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "fork")
+    assert Kernels([]).engine_options() == {}

@@ -1,0 +1,80 @@
+"""A process that a kernel server has forked, and how it becomes a kernel like any other."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def become_kernel(request: dict[str, Any], set_by_imports: dict[str, str], home: Path) -> None:
+    """Make a forked process what `python -m ipykernel_launcher` makes of a fresh one, and run it.
+
+    Parameters
+    ----------
+    request : dict
+        command (of the fresh kernel), cwd, env, and server (its process id).
+    set_by_imports : dict
+        Environment variables that the preloaded modules set.
+    home : Path
+        The folder in which the server imported.
+    """
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(set_by_imports | request["env"])
+    time.tzset()
+    command = request["command"]
+    sys.argv = [launcher(), *command[command.index("ipykernel_launcher") + 1 :]]
+    sys.orig_argv = command
+    importlib.invalidate_caches()
+    # Python itself seeds `random` after a fork; numpy doesn't.
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+
+    from ipykernel.kernelapp import IPKernelApp
+
+    # The kernel ends when its parent does, and that is the server, whatever JPY_PARENT_PID says.
+    app: Any = IPKernelApp.instance(parent_handle=request["server"])
+    app.initialize()
+    forget_shadowed(home)
+    app.start()
+
+
+def launcher() -> str:
+    """Return the path of ipykernel_launcher.py, a kernel's sys.argv[0]."""
+    spec = importlib.util.find_spec("ipykernel_launcher")
+    return spec.origin or "" if spec else ""
+
+
+def forget_shadowed(home: Path) -> None:
+    """Forget modules that an import here would find elsewhere, or not at all.
+
+    They are those which lie in the folder where the server imported, and those
+    of whose names there is a file in the current folder, which goes before site-packages.
+
+    Parameters
+    ----------
+    home : Path
+        The folder in which the server imported.
+    """
+    tops = {name for name in sys.modules if "." not in name} - sys.stdlib_module_names
+    here = {entry.name.partition(".")[0] for entry in Path().iterdir()}
+    for name in tops - {"__main__"}:
+        spec = getattr(sys.modules[name], "__spec__", None)
+        origin = Path(spec.origin) if spec and spec.has_location and spec.origin else None
+        if not (name in here or (origin and home in (origin.parent, origin.parent.parent))):
+            continue
+        module = sys.modules.pop(name)
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            found = None
+        if spec and found and found.origin == spec.origin:
+            sys.modules[name] = module
+            continue
+        for other in [other for other in sys.modules if other.startswith(f"{name}.")]:
+            del sys.modules[other]

@@ -1,0 +1,78 @@
+"""The next notebook's kernel, booted while the current one runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_core.utils import ensure_event_loop
+from nbclient import NotebookClient
+
+
+class Standby:
+    """Boots a kernel ahead of the notebook that it is for.
+
+    It does so in the thread's event loop, while nbclient waits there for the current notebook's cells.
+
+    Parameters
+    ----------
+    folder : Path
+        In which kernels are started.
+    options : mapping
+        For nbclient, such as the class that manages kernels, and its configuration.
+    """
+
+    def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._options = dict(options)
+        self._client: NotebookClient | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def order(self, kernel_name: str) -> None:
+        """Begin to boot a kernel, unless one is on its way."""
+        if self._task is None:
+            self._client = NotebookClient(
+                nbformat.v4.new_notebook(), kernel_name=kernel_name, **self._options
+            )
+            self._task = ensure_event_loop().create_task(self._boot(self._client))
+
+    def hand_over(self, client: NotebookClient) -> None:
+        """Give a client the kernel that was ordered for it; it ends it as one that it had started itself.
+
+        Without one, or where it could not be booted, the client starts its own.
+        """
+        booted, task = self._client, self._task
+        if booted is None or task is None or booted.kernel_name != client.kernel_name:
+            return
+        with contextlib.suppress(Exception):  # the client will meet the same, and tell
+            ensure_event_loop().run_until_complete(task)
+        self._client = self._task = None
+        # A kernel that could not be booted has been cleaned up, and the client's manager is gone with it.
+        if booted.kc is not None:
+            client.km, client.kc, client.owns_km = booted.km, booted.kc, True
+
+    def close(self) -> None:
+        """End a kernel that nobody has taken."""
+        client, task = self._client, self._task
+        self._client = self._task = None
+        if client is None or task is None:
+            return
+        loop = ensure_event_loop()
+        task.cancel()
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            loop.run_until_complete(task)
+        if client.km is not None:
+            client.shutdown_kernel = "immediate"
+            with contextlib.suppress(
+                Exception
+            ):  # whatever it is, the kernel server or the parent's end ends it
+                loop.run_until_complete(client._async_cleanup_kernel())
+
+    async def _boot(self, client: NotebookClient) -> None:
+        client.create_kernel_manager()
+        await client.async_start_new_kernel(cwd=str(self._folder))
+        await client.async_start_new_kernel_client()
