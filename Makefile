@@ -13,7 +13,7 @@ help: ## list the targets
 setup: .venv/ready ## install the locked packages
 
 # uv is installed first, by its own pin and hashes from the lock, because it installs the others some times faster.
-.venv/ready: requirements.lock
+.venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null || \
 		{ echo "Python 3.11 or 3.12 is needed; name yours: make PYTHON=/path/to/python3.11"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -36,7 +36,7 @@ test: .venv/ready ## run every test
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: .venv/ready ## open JupyterLab on the notebooks
-	@$(BIN)/jupyter lab --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_setup.ipynb $(ARGS)
+	@JUPYTER_PATH="$(CURDIR)/ci/kernels/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" $(BIN)/jupyter lab --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_setup.ipynb $(ARGS)
 
 lint: .venv/ready ## ruff, mypy, import-linter, notebooks free of outputs
 	@$(BIN)/ruff check .

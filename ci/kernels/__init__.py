@@ -36,6 +36,7 @@ and on Windows, kernels are ordinary.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -248,6 +249,8 @@ class Kernels:
     def _stop(self, patience: float) -> None:
         """End the server, if it is ours, and every kernel that was forked from it for us."""
         if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)  # for whoever waits there in another thread
             self._control.close()
         if self._process is not None:
             try:

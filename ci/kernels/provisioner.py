@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import uuid
@@ -44,7 +45,11 @@ class WarmProvisioner(LocalProvisioner):
         if not options:
             # As jupyter_client's launcher sets it.
             env = env | {"JPY_PARENT_PID": str(os.getpid())}
-            process = (self.kernels or _shared()).fork(cmd, cwd, env)
+            if self.kernels is not None:
+                process = self.kernels.fork(cmd, cwd, env)
+            else:
+                # JupyterLab has others to serve while the first kernel waits for the imports.
+                process = await asyncio.to_thread(_shared().fork, cmd, cwd, env)
         if process is None:
             return await super().launch_kernel(cmd, **kwargs)
         self.process = process  # type: ignore[assignment]

@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -352,3 +355,23 @@ def test_a_signal_is_not_lost_while_the_event_loop_handles_a_message(number: sig
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0))
         loop.close()
+
+
+def test_an_executed_notebook_is_never_seen_half_written(toy: Toy) -> None:
+    toy.step("first", *(f"print({number}, 'x' * 300_000)" for number in range(15)))
+    notebook, ended = runs.folder("r1") / "notebooks" / "first.ipynb", threading.Event()
+
+    def read() -> set[int]:
+        seen = set()
+        while not ended.is_set():
+            with suppress(FileNotFoundError):
+                seen.add(sum(bool(cell["outputs"]) for cell in json.loads(notebook.read_text())["cells"]))
+        return seen
+
+    with ThreadPoolExecutor(1) as aside:
+        reader = aside.submit(read)
+        try:
+            begin(toy)
+        finally:
+            ended.set()
+        assert len(reader.result()) > 3
