@@ -85,11 +85,11 @@ class AtomicHandler(LocalHandler):  # type: ignore[misc] # papermill has no type
 
     def write(self, buf: str, path: str) -> None:
         """Write a notebook aside, and rename it."""
-        files.write_text(Path(self._cwd or "") / path, buf, durable=False)
+        files.write_text(Path(path), buf, durable=False)
 
 
 papermill_engines.register(_ENGINE, ObservedEngine)
-papermill_io.register("local", AtomicHandler())
+papermill_io.register(project.root().anchor, AtomicHandler())  # all paths that are absolute
 
 
 def execute(
