@@ -68,7 +68,11 @@ def _pipeline_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that `run` and `resume` share."""
     for option in (
-        click.option("--force", is_flag=True, help="Run steps again although they have succeeded."),
+        click.option(
+            "--force",
+            is_flag=True,
+            help="Run steps although they have succeeded, in this run or an earlier one.",
+        ),
         click.option(
             "-p",
             "overrides",
@@ -127,7 +131,7 @@ def run(
         parameters = _parameters(chain, scenario, platform, overrides)
         made = continuation.create(chain, parameters, scenario, platform, run_id)
         with continuation.locked(made.id):
-            _execute(chain, made, parameters, selected)
+            _execute(chain, made, parameters, selected, force=force)
 
 
 @main.command()
@@ -329,16 +333,18 @@ def _resume(
             continuation.begin_again(found, selected)
         continuation.demand_unchanged(found, chain, parameters)
         found.overrides = parameters.overrides
-        _execute(chain, found, parameters, selected)
+        _execute(chain, found, parameters, selected, force=force)
 
 
-def _execute(chain: Pipeline, run: Run, parameters: Parameters, selected: Sequence[str]) -> None:
+def _execute(
+    chain: Pipeline, run: Run, parameters: Parameters, selected: Sequence[str], *, force: bool
+) -> None:
     from ci import runner
 
     console = _console()
     try:
         with Progress(run, console) as progress:
-            runner.Runner(chain, run, parameters, progress.changed).execute(selected)
+            runner.Runner(chain, run, parameters, progress.changed, force=force).execute(selected)
     finally:
         for step in run.steps:
             if step.failure is not None and step.state == "failed":

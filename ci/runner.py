@@ -14,6 +14,7 @@ from ci.continuation import demand_upstream
 from ci.kernels import Kernels
 from ci.parameters import Parameters, Value
 from ci.pipeline import Pipeline
+from ci.reuse import Reuse
 from ci.runs import Failure, Run, Step
 from ci.verdicts import conclude
 from utils import approvals, platforms
@@ -44,10 +45,18 @@ class Runner:
         The values for its notebooks.
     changed : callable
         Told of each step whose state has changed.
+    force : bool
+        Whether every step has to run, also where an earlier run's result would do.
     """
 
     def __init__(
-        self, chain: Pipeline, run: Run, parameters: Parameters, changed: Callable[[Step], None]
+        self,
+        chain: Pipeline,
+        run: Run,
+        parameters: Parameters,
+        changed: Callable[[Step], None],
+        *,
+        force: bool = False,
     ) -> None:
         self._chain = chain
         self._run = run
@@ -55,6 +64,7 @@ class Runner:
         self._changed = changed
         self._kernels: Kernels | None = None
         self._previous = _previous(run)
+        self._reuse = Reuse(chain, run, force=force)
 
     def execute(self, selected: Sequence[str]) -> None:
         """Run the selected steps that have not run yet, until one fails or waits.
@@ -74,7 +84,7 @@ class Runner:
                     step = self._run.step(name)
                     if step.state in ("succeeded", "skipped") or self._skip(step):
                         continue
-                    if not (self._admitted(step) and self._attempt(step, stack)):
+                    if not (self._admitted(step) and (self._take(step) or self._attempt(step, stack))):
                         break
             finally:
                 self._conclude()
@@ -115,12 +125,18 @@ class Runner:
             return False
         return True
 
+    def _take(self, step: Step) -> bool:
+        """Take an earlier run's result for a step, if nothing has changed; return whether it was."""
+        taken = self._reuse.take(step, self._values(step))
+        return taken and self._move(step, "succeeded", f"reused from {step.reused}")
+
     def _attempt(self, step: Step, stack: ExitStack) -> bool:
         """Execute a step's notebook, again if its retries allow; return whether it succeeded."""
         for attempt in range(self._chain.steps[step.name].retries + 1):
             self._start(step)
             try:
                 self._notebook(step, stack)
+                self._reuse.keep(step)
             except KeyboardInterrupt as error:
                 name = str(error) or "SIGINT"
                 self._fail(step, Failure(name="Stopped", message=f"the run was stopped by {name}"))
@@ -132,12 +148,13 @@ class Runner:
                     step, failure or Failure(name=type(error).__name__, message=str(error)), undo=not again
                 )
             else:
-                return self._move(step, "succeeded", "")
+                return self._move(step, "succeeded", self._reuse.why)
         return False
 
     def _start(self, step: Step) -> None:
         step.started, step.ended, step.attempts = runs.now(), None, step.attempts + 1
-        step.failure, step.scraps, step.cells_done = None, {}, 0
+        step.reset()
+        step.cells_done = 0
         self._move(step, "running", "")
 
     def _notebook(self, step: Step, stack: ExitStack) -> None:
@@ -240,6 +257,11 @@ class Runner:
         step.state, step.reason = state, reason
         if state in ("succeeded", "failed") and step.started is not None and step.ended is None:
             step.ended = runs.now()
+        if state == "skipped" or (step.reused and step.html):
+            # Nothing to render, and no time for anybody to look: what runs next, or the end, reports it.
+            self._run.save()
+            self._changed(step)
+            return True
         if step.executed and state in ("succeeded", "failed"):
             step.html = step.executed.replace(".ipynb", ".html")
             reports.render_notebook(
