@@ -4,55 +4,65 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
-from ci import continuation, runs
-from ci.declarations import ParameterError
-from ci.gates import decide
-from ci.parameters import Parameters
-from ci.pipeline import Pipeline, PipelineError, default_file
-from ci.progress import Progress, print_failure, print_verdict, show
-from ci.runs import Run
-from utils import approvals, platforms, project
-from utils.platforms.protocol import PlatformError
+# What a command needs is imported when it runs: `status` shall not wait for what only `run` needs.
+if TYPE_CHECKING:
+    from ci.parameters import Parameters
+    from ci.pipeline import Pipeline
+    from ci.runs import Run
 
 FAILED, USAGE = 1, 2
 _GOOD = ("released", "not_better", "waiting", "stopped")
 
 
-def _console() -> Console:
-    # In a log every message is one line, however long; a terminal wraps at words.
-    return Console(soft_wrap=not sys.stdout.isatty())
-
-
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
     """Turn every refusal into its message and its exit code."""
-    from ci.runner import Stopped
-
     try:
         yield
-    except (ParameterError, PipelineError, continuation.StageError, runs.RunError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(USAGE)
-    except (PlatformError, approvals.ApprovalError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(FAILED)
-    except OSError as error:
-        click.echo(f"Error: {error.strerror or error} ({error.filename or project.home()}).", err=True)
-        sys.exit(FAILED)
-    except Stopped as stop:
-        click.echo(f"Stopped by {stop}.", err=True)
-        sys.exit(128 + stop.number)
-    except KeyboardInterrupt:
-        click.echo("Stopped by SIGINT.", err=True)
-        sys.exit(128 + 2)
+    except KeyboardInterrupt as stop:
+        number = signal.Signals(getattr(stop, "number", signal.SIGINT))
+        click.echo(f"Stopped by {number.name}.", err=True)
+        sys.exit(128 + number)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        text = str(error)
+        if isinstance(error, OSError):
+            from utils import project
+
+            text = f"{error.strerror or error} ({error.filename or project.home()})."
+        click.echo(f"Error: {text}", err=True)
+        sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Return the exit code of a refusal; None for an error that is none."""
+    from ci.continuation import StageError
+    from ci.declarations import ParameterError
+    from ci.pipeline import PipelineError
+    from ci.runs import RunError
+    from utils.approvals import ApprovalError
+    from utils.platforms.protocol import PlatformError
+
+    if isinstance(error, ParameterError | PipelineError | StageError | RunError):
+        return USAGE
+    return FAILED if isinstance(error, PlatformError | ApprovalError | OSError) else None
+
+
+def _default_file() -> Path:
+    from ci.pipeline import default_file
+
+    return default_file()
 
 
 def _pipeline_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,7 +70,7 @@ def _pipeline_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--pipeline",
         "file",
         type=click.Path(path_type=Path, dir_okay=False),
-        default=default_file,
+        default=_default_file,
         help="Another pipeline.yml.  [default: parameters/pipeline.yml]",
     )(command)
 
@@ -100,6 +110,8 @@ def main() -> None:
     Exit codes: 0 released, not better, or waiting at the gate; 1 failed, blocked or rejected;
     2 wrong usage or parameters; 128+n ended by signal n.
     """  # noqa: D301 - \b is click's sign for lines to keep as they are
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        click.get_current_context().color = False
 
 
 @main.command()
@@ -120,6 +132,9 @@ def run(
     force: bool,
 ) -> None:
     """Begin a new run."""
+    from ci import continuation, runs
+    from ci.pipeline import Pipeline
+
     with _refusals():
         _demand_one(stage, until)
         if force and run_id is not None and run_id in runs.ids():
@@ -171,6 +186,9 @@ def resume(
 @_pipeline_option
 def approve(run_id: str | None, by: str | None, comment: str, go_on: bool, file: Path) -> None:
     """Approve the package of the run that waits at the gate, and go on with the run."""
+    from ci.gates import decide
+    from ci.pipeline import Pipeline
+
     with _refusals():
         decided = decide(run_id, by, comment, "approved", Pipeline(file))
         if go_on and decided.verdict != "released":
@@ -184,7 +202,9 @@ def approve(run_id: str | None, by: str | None, comment: str, go_on: bool, file:
 @_pipeline_option
 def reject(run_id: str | None, by: str | None, comment: str, file: Path) -> None:
     """Reject the package of the run that waits at the gate; the run ends there, red."""
-    from ci import runner
+    from ci import continuation, runner
+    from ci.gates import decide
+    from ci.pipeline import Pipeline
 
     with _refusals():
         chain = Pipeline(file)
@@ -202,6 +222,9 @@ def reject(run_id: str | None, by: str | None, comment: str, file: Path) -> None
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record as JSON.")
 def status(run_id: str | None, as_json: bool) -> None:
     """Show a run: the newest one, unless RUN_ID names another."""
+    from ci import progress, runs
+    from utils import platforms
+
     with _refusals():
         if run_id is None and not runs.ids():
             click.echo("null" if as_json else "There are no runs yet; begin one: python -m ci run")
@@ -210,14 +233,12 @@ def status(run_id: str | None, as_json: bool) -> None:
         if as_json:
             click.echo(found.model_dump_json(indent=2))
             return
-        console = _console()
-        console.print(Progress(found, console).table())
-        print_verdict(console, found)
+        click.echo(progress.table(found))
+        progress.print_verdict(found)
         for endpoint in platforms.get(found.platform).endpoints.everything():
-            console.print(
+            click.echo(
                 f"{endpoint.service} in {endpoint.environment}: {endpoint.url} serves model version "
-                f"{endpoint.model_version}{'' if endpoint.confirmed else ', not tested yet'}",
-                highlight=False,
+                f"{endpoint.model_version}{'' if endpoint.confirmed else ', not tested yet'}"
             )
 
 
@@ -225,7 +246,8 @@ def status(run_id: str | None, as_json: bool) -> None:
 @click.argument("run_id", required=False)
 def report(run_id: str | None) -> None:
     """Write a run's report anew (the newest one's, unless RUN_ID names another), and the index."""
-    from ci import reports, runner
+    from ci import reports, runner, runs
+    from ci.progress import show
 
     with _refusals():
         if run_id is None and not runs.ids():
@@ -238,6 +260,8 @@ def report(run_id: str | None) -> None:
 @click.option("--platform", default="local", show_default=True, help="Whose services.")
 def down(platform: str) -> None:
     """Stop every scoring service, in staging and in production."""
+    from utils import platforms
+
     with _refusals():
         endpoints = platforms.get(platform).endpoints
         running = endpoints.everything()
@@ -253,6 +277,8 @@ def down(platform: str) -> None:
 @_pipeline_option
 def stages(as_json: bool, file: Path) -> None:
     """List the stages of the pipeline and their steps."""
+    from ci.pipeline import Pipeline
+
     with _refusals():
         chain = Pipeline(file)
         listed = {stage: chain.select(stage, None) for stage in chain.stages}
@@ -275,6 +301,11 @@ def _parameters(
     overrides: Sequence[tuple[str, str]],
     stored: dict[str, Any] | None = None,
 ) -> Parameters:
+    from ci.declarations import ParameterError
+    from ci.parameters import Parameters
+    from utils import platforms
+    from utils.platforms.protocol import PlatformError
+
     try:
         platforms.demand(platform)
     except PlatformError as error:
@@ -290,6 +321,8 @@ def _parameters(
 
 
 def _find(run_id: str | None, scenario: str | None, platform: str | None) -> Run:
+    from ci import runs
+
     if run_id is not None:
         found = runs.load(run_id)
         for name, asked, has in (
@@ -318,6 +351,8 @@ def _resume(
     *,
     force: bool,
 ) -> None:
+    from ci import continuation, runs
+    from ci.pipeline import Pipeline, PipelineError
 
     chain = Pipeline(file)
     if list(chain.steps) != [step.name for step in found.steps]:
@@ -339,16 +374,15 @@ def _resume(
 def _execute(
     chain: Pipeline, run: Run, parameters: Parameters, selected: Sequence[str], *, force: bool
 ) -> None:
-    from ci import runner
+    from ci import progress, runner
 
-    console = _console()
     try:
-        with Progress(run, console) as progress:
-            runner.Runner(chain, run, parameters, progress.changed, force=force).execute(selected)
+        with progress.Progress(run) as shown:
+            runner.Runner(chain, run, parameters, shown.changed, force=force).execute(selected)
     finally:
         for step in run.steps:
             if step.failure is not None and step.state == "failed":
-                print_failure(console, step, step.failure)
-        print_verdict(console, run)
+                progress.print_failure(step, step.failure)
+        progress.print_verdict(run)
     if run.verdict not in _GOOD:
         sys.exit(FAILED)

@@ -259,7 +259,8 @@ class Runner:
             step.ended = runs.now()
         if state == "skipped" or (step.reused and step.html):
             # Nothing to render, and no time for anybody to look: what runs next, or the end, reports it.
-            self._run.save()
+            if step.reused:
+                self._run.save()
             self._changed(step)
             return True
         if step.executed and state in ("succeeded", "failed"):

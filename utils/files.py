@@ -68,8 +68,6 @@ def copy(source: Path, destination: Path) -> Path:
     with source.open("rb") as origin, destination.open("xb") as target:
         if not _share(origin.fileno(), target.fileno()):
             shutil.copyfileobj(origin, target)
-        target.flush()
-        os.fsync(target.fileno())
     return destination
 
 

@@ -54,6 +54,7 @@ class _Closure:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._folders: set[tuple[Path, bool]] = set()
         self.files: set[Path] = set()
 
     def names(self, imported: Iterable[tuple[str, bool]], package: Path | None = None) -> None:
@@ -74,6 +75,9 @@ class _Closure:
 
     def folder(self, folder: Path, *, deep: bool = False) -> None:
         """Add all files of a folder, and of those below it."""
+        if (folder, deep) in self._folders:
+            return
+        self._folders.add((folder, deep))
         for path in folder.rglob("*") if deep else folder.glob("*"):
             if "__pycache__" not in path.parts and not path.name.startswith("."):
                 self._file(path)

@@ -165,7 +165,7 @@ class ModelRegistry(Protocol):
         ...
 
     def champion_version(self, name: str) -> str | None:
-        """Return the number of the champion, or None: the same answer, without loading what `champion` takes."""
+        """Return the champion's number, or None: the same answer, without loading what `champion` takes."""
         ...
 
     def promote(self, name: str, version: str) -> None:
