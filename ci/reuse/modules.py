@@ -11,7 +11,8 @@ from typing import Any
 
 from ci.reuse import digests
 
-_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_QUOTED = re.compile(rf"""(["'])({_DOTTED.pattern})\1""")
 _PLATFORMS = "utils.platforms"
 
 
@@ -40,7 +41,7 @@ def closure(cells: Iterable[str], root: Path, *, platform: str, values: Iterable
     found = _Closure(root)
     try:
         for cell in cells:
-            found.names(_imported(ast.parse(cell)))
+            found.names(_imported(cell))
     except (SyntaxError, ValueError):
         found.everything()
     found.names((name, False) for name in _named(values))
@@ -54,6 +55,7 @@ class _Closure:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._ours = {path.stem for path in (*root.glob("*.py"), *(p.parent for p in root.glob("*/*.py")))}
         self._folders: set[tuple[Path, bool]] = set()
         self.files: set[Path] = set()
 
@@ -64,6 +66,8 @@ class _Closure:
             folder = self._root
             if package is not None and (dots := len(dotted) - len(name)):
                 folder = [package, *package.parents][dots - 1]
+            elif name.partition(".")[0] not in self._ours:
+                continue
             for part in name.split(".") if name else []:
                 self._file(folder / f"{part}.py")
                 folder = folder / part
@@ -102,23 +106,32 @@ class _Closure:
 @functools.cache
 def _imports(path: Path, stamp: digests.Stamp) -> tuple[tuple[str, bool], ...]:  # noqa: ARG001 - part of the cache's key
     try:
-        return tuple(_imported(ast.parse(path.read_bytes())))
+        return tuple(_imported(path.read_text(encoding="utf-8")))
     except (SyntaxError, ValueError):
         return ()  # to import it will fail
 
 
-def _imported(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+def _imported(code: str) -> Iterator[tuple[str, bool]]:
     """Yield what may be modules: with leading dots where relative, and whether all of it is imported (*)."""
-    for node in ast.walk(tree):
+    for node in _statements(ast.parse(code)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, False) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = "." * node.level + (node.module or "")
+            joint = "." if node.module else ""
             for alias in node.names:
-                joint = "" if base.endswith(".") or not base else "."
                 yield (base, True) if alias.name == "*" else (f"{base}{joint}{alias.name}", False)
-        elif isinstance(node, ast.Constant):
-            yield from ((name, False) for name in _named([node.value]))
+    yield from ((name, False) for _, name in _QUOTED.findall(code))
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield all statements, also those inside of others: imports are nowhere else."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for inner in ("body", "orelse", "finalbody", "handlers", "cases"):
+            pending.extend(getattr(node, inner, ()))
 
 
 def _named(values: Iterable[Any]) -> Iterator[str]:

@@ -86,11 +86,11 @@ def copy(origin: Path, destination: Path, step: str, expected: Mapping[str, str]
     placed: list[Path] = []
     try:
         _stage(origin, aside, step, expected)
-        for name in expected:
+        for number, name in enumerate(expected):
             target = destination / name
             target.parent.mkdir(parents=True, exist_ok=True)
             placed.append(target)
-            (aside / name).replace(target)
+            (aside / str(number)).replace(target)
     except BaseException:
         for target in placed:
             target.unlink(missing_ok=True)
@@ -101,13 +101,13 @@ def copy(origin: Path, destination: Path, step: str, expected: Mapping[str, str]
 
 def _stage(origin: Path, aside: Path, step: str, expected: Mapping[str, str]) -> None:
     damaged = [] if notebook(step) in expected else [notebook(step)]
-    for name, digest in expected.items():
+    for number, (name, digest) in enumerate(expected.items()):
         # A record that somebody has edited must not lead out of the folder, nor bring an approval along.
         if not _counts(name) or not _inside(name):
             damaged.append(name)
             continue
         try:
-            if digests.of(files.copy(origin / name, aside / name)) != digest:
+            if digests.of(files.copy(origin / name, aside / str(number))) != digest:
                 damaged.append(name)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             damaged.append(name)
