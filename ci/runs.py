@@ -109,7 +109,8 @@ class Step(Record):
     key : Key or None
         What its result depends on; None if nobody can tell, or it always runs.
     made : dict or None
-        The SHA-256 of each file that it made, by its path in the run folder; None until it has succeeded.
+        The SHA-256 of each file that it made when it succeeded last, by its path in the run folder; None if
+        it never did.
     reused : str
         The run that made its result, if it was another one.
     """
@@ -134,8 +135,8 @@ class Step(Record):
     reused: str = ""
 
     def reset(self) -> None:
-        """Forget what came of it, before it begins anew."""
-        self.failure, self.scraps, self.key, self.made, self.reused = None, {}, None, None, ""
+        """Forget what came of it, before it begins anew. The files that it made are still there."""
+        self.failure, self.scraps, self.key, self.reused = None, {}, None, ""
 
     @property
     def seconds(self) -> float | None:

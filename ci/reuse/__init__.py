@@ -95,7 +95,10 @@ class Reuse:
         If anything has changed meanwhile, such as a file that somebody is editing, nobody can tell which
         state of it the step has seen: its result is never reused.
         """
-        others = (name for other in self._run.steps if other is not step for name in other.made or ())
+        others = {name for other in self._run.steps if other is not step for name in other.made or ()}
+        if step.attempts == 1:
+            others |= self._before.keys()
+        step.made = None
         try:
             step.made = results.made(self._run.folder, step.name, self._before, others)
             now = keys.build(self._chain, self._run, step, self._values) if self._key else None

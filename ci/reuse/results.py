@@ -39,8 +39,8 @@ def made(folder: Path, step: str, before: Files, others: Iterable[str]) -> dict[
     before : dict
         What `scan` found before it ran.
     others : iterable of str
-        What the run's other steps have made. What was there before and is nobody's was left by an earlier
-        attempt of this step, which may have found it and gone on from there.
+        What is not this step's, as long as it has not changed: what the run's other steps have made. What is
+        nobody's was left by an earlier attempt of this step, which may have gone on from there.
 
     Returns
     -------
