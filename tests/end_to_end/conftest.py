@@ -1,8 +1,8 @@
 """Homes in every state of the lifecycle, each made once, by the commands of the README, and copied.
 
 The story goes: a first run waits at the gate and is released; the same again reuses its model, which is no
-better; `alpha 0.5` is blocked at first, for too few rows, then waits and is released. A test that wants to go on from somewhere
-copies the home as it was then.
+better; `alpha 0.5` is blocked at first, for too few rows, then waits and is released. A test that wants to
+go on from somewhere copies the home as it was then.
 """
 
 from __future__ import annotations

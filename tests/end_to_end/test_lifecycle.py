@@ -126,9 +126,7 @@ def test_a_run_with_force_trains_anew(again: Home, copied: Callable[[Home], Home
     assert len(home.trainings()) == len(again.trainings()) + 1
 
 
-def test_without_the_workspace_its_results_are_made_again(
-    again: Home, copied: Callable[[Home], Home]
-) -> None:
+def test_without_the_workspace_everything_is_made_again(again: Home, copied: Callable[[Home], Home]) -> None:
     home = copied(again)
     home.down()
     shutil.rmtree(home.folder / "workspace")
