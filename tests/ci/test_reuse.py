@@ -301,6 +301,28 @@ def test_a_file_that_is_edited_while_its_step_runs_leaves_a_result_that_nobody_r
     assert pair.run("r3") == {"first": "reused from r1", "second": "reused from r2"}
 
 
+@pytest.mark.parametrize("reads", [[], ["champion"]])
+def test_where_the_platform_does_not_answer_every_step_runs(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    pair.second(reads=reads)
+    pair.run("r1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    reasons = pair.run("r2")
+    assert reasons["first"] == "ran because nobody can tell whether the run history is the same"
+    assert reasons["second"].startswith("ran because nobody can tell whether the ")
+    assert "secret" not in (runs.folder("r2") / "run.json").read_text()
+
+
+def test_another_run_history_makes_every_result_anew(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@one/db")
+    pair.run("r1")
+    assert pair.run("r2") == FROM_R1
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@two/db")
+    assert set(pair.run("r3").values()) == {"ran because the run history is another one"}
+    assert "secret" not in (runs.folder("r3") / "run.json").read_text()
+
+
 # ------------------------------------------------------------------ results that can't be used
 
 
