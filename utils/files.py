@@ -49,7 +49,7 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 def copy(source: Path, destination: Path) -> Path:
-    """Copy a file's bytes to a new file, whose folder is made if need be.
+    """Copy a file's bytes and mode to a new file, whose folder is made if need be.
 
     Where the file system can, both share the blocks on disk until one of them is changed. It is no
     hard link: a change in one is none in the other.
@@ -68,6 +68,7 @@ def copy(source: Path, destination: Path) -> Path:
     with source.open("rb") as origin, destination.open("xb") as target:
         if not _share(origin.fileno(), target.fileno()):
             shutil.copyfileobj(origin, target)
+    shutil.copymode(source, destination)
     return destination
 
 

@@ -117,10 +117,11 @@ def _stage(origin: Path, aside: Path, step: str, expected: Mapping[str, str]) ->
 
 
 def _counts(name: str) -> bool:
+    last = name.rpartition("/")[2]
     return (
         name not in _OF_THE_RUN
         and not name.startswith(_ASIDE)
-        and not name.endswith(".part")  # utils.files writes aside
+        and not (last.startswith(".") and last.endswith(".part"))  # utils.files writes aside
         and not (name.startswith("notebooks/") and name.endswith(".html"))
     )
 
