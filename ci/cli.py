@@ -4,56 +4,66 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
-from ci import continuation, runs
-from ci.declarations import ParameterError
-from ci.gates import decide
-from ci.parameters import Parameters
-from ci.pipeline import Pipeline, PipelineError, default_file
-from ci.progress import Progress, print_failure, print_verdict, show
-from ci.reporter import ReportError
-from ci.runs import Run
-from utils import approvals, platforms, project
-from utils.platforms.protocol import PlatformError
+# What a command needs is imported when it runs: `status` shall not wait for what only `run` needs.
+if TYPE_CHECKING:
+    from ci.parameters import Parameters
+    from ci.pipeline import Pipeline
+    from ci.runs import Run
 
 FAILED, USAGE = 1, 2
 _GOOD = ("released", "not_better", "waiting", "stopped")
 
 
-def _console() -> Console:
-    # In a log every message is one line, however long; a terminal wraps at words.
-    return Console(soft_wrap=not sys.stdout.isatty())
-
-
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
     """Turn every refusal into its message and its exit code."""
-    from ci.runner import Stopped
-
     try:
         yield
-    except (ParameterError, PipelineError, continuation.StageError, runs.RunError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(USAGE)
-    except (PlatformError, approvals.ApprovalError, ReportError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(FAILED)
-    except OSError as error:
-        click.echo(f"Error: {error.strerror or error} ({error.filename or project.home()}).", err=True)
-        sys.exit(FAILED)
-    except Stopped as stop:
-        click.echo(f"Stopped by {stop}.", err=True)
-        sys.exit(128 + stop.number)
-    except KeyboardInterrupt:
-        click.echo("Stopped by SIGINT.", err=True)
-        sys.exit(128 + 2)
+    except KeyboardInterrupt as stop:
+        number = signal.Signals(getattr(stop, "number", signal.SIGINT))
+        click.echo(f"Stopped by {number.name}.", err=True)
+        sys.exit(128 + number)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        text = str(error)
+        if isinstance(error, OSError):
+            from utils import project
+
+            text = f"{error.strerror or error} ({error.filename or project.home()})."
+        click.echo(f"Error: {text}", err=True)
+        sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Return the exit code of a refusal; None for an error that is none."""
+    from ci.continuation import StageError
+    from ci.declarations import ParameterError
+    from ci.pipeline import PipelineError
+    from ci.reporter import ReportError
+    from ci.runs import RunError
+    from utils.approvals import ApprovalError
+    from utils.platforms.protocol import PlatformError
+
+    if isinstance(error, ParameterError | PipelineError | StageError | RunError):
+        return USAGE
+    return FAILED if isinstance(error, PlatformError | ApprovalError | ReportError | OSError) else None
+
+
+def _default_file() -> Path:
+    from ci.pipeline import default_file
+
+    return default_file()
 
 
 def _pipeline_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,7 +71,7 @@ def _pipeline_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--pipeline",
         "file",
         type=click.Path(path_type=Path, dir_okay=False),
-        default=default_file,
+        default=_default_file,
         help="Another pipeline.yml.  [default: parameters/pipeline.yml]",
     )(command)
 
@@ -69,7 +79,11 @@ def _pipeline_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that `run` and `resume` share."""
     for option in (
-        click.option("--force", is_flag=True, help="Run steps again although they have succeeded."),
+        click.option(
+            "--force",
+            is_flag=True,
+            help="Run steps although they have succeeded, in this run or an earlier one.",
+        ),
         click.option(
             "-p",
             "overrides",
@@ -97,6 +111,8 @@ def main() -> None:
     Exit codes: 0 released, not better, or waiting at the gate; 1 failed, blocked or rejected;
     2 wrong usage or parameters; 128+n ended by signal n.
     """  # noqa: D301 - \b is click's sign for lines to keep as they are
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        click.get_current_context().color = False
 
 
 @main.command()
@@ -117,6 +133,9 @@ def run(
     force: bool,
 ) -> None:
     """Begin a new run."""
+    from ci import continuation, runs
+    from ci.pipeline import Pipeline
+
     with _refusals():
         _demand_one(stage, until)
         if force and run_id is not None and run_id in runs.ids():
@@ -128,7 +147,7 @@ def run(
         parameters = _parameters(chain, scenario, platform, overrides)
         made = continuation.create(chain, parameters, scenario, platform, run_id)
         with continuation.locked(made.id):
-            _execute(chain, made, parameters, selected)
+            _execute(chain, made, parameters, selected, force=force)
 
 
 @main.command()
@@ -168,6 +187,9 @@ def resume(
 @_pipeline_option
 def approve(run_id: str | None, by: str | None, comment: str, go_on: bool, file: Path) -> None:
     """Approve the package of the run that waits at the gate, and go on with the run."""
+    from ci.gates import decide
+    from ci.pipeline import Pipeline
+
     with _refusals():
         decided = decide(run_id, by, comment, "approved", Pipeline(file))
         if go_on and decided.verdict != "released":
@@ -181,7 +203,9 @@ def approve(run_id: str | None, by: str | None, comment: str, go_on: bool, file:
 @_pipeline_option
 def reject(run_id: str | None, by: str | None, comment: str, file: Path) -> None:
     """Reject the package of the run that waits at the gate; the run ends there, red."""
-    from ci import runner
+    from ci import continuation, runner
+    from ci.gates import decide
+    from ci.pipeline import Pipeline
 
     with _refusals():
         chain = Pipeline(file)
@@ -199,6 +223,9 @@ def reject(run_id: str | None, by: str | None, comment: str, file: Path) -> None
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record as JSON.")
 def status(run_id: str | None, as_json: bool) -> None:
     """Show a run: the newest one, unless RUN_ID names another."""
+    from ci import progress, runs
+    from utils import platforms
+
     with _refusals():
         if run_id is None and not runs.ids():
             click.echo("null" if as_json else "There are no runs yet; begin one: python -m ci run")
@@ -207,14 +234,12 @@ def status(run_id: str | None, as_json: bool) -> None:
         if as_json:
             click.echo(found.model_dump_json(indent=2))
             return
-        console = _console()
-        console.print(Progress(found, console).table())
-        print_verdict(console, found)
+        click.echo(progress.table(found))
+        progress.print_verdict(found)
         for endpoint in platforms.get(found.platform).endpoints.everything():
-            console.print(
+            click.echo(
                 f"{endpoint.service} in {endpoint.environment}: {endpoint.url} serves model version "
-                f"{endpoint.model_version}{'' if endpoint.confirmed else ', not tested yet'}",
-                highlight=False,
+                f"{endpoint.model_version}{'' if endpoint.confirmed else ', not tested yet'}"
             )
 
 
@@ -222,7 +247,8 @@ def status(run_id: str | None, as_json: bool) -> None:
 @click.argument("run_id", required=False)
 def report(run_id: str | None) -> None:
     """Write a run's report anew (the newest one's, unless RUN_ID names another), and the index."""
-    from ci import reports
+    from ci import reports, runs
+    from ci.progress import show
 
     with _refusals():
         if run_id is None and not runs.ids():
@@ -235,6 +261,8 @@ def report(run_id: str | None) -> None:
 @click.option("--platform", default="local", show_default=True, help="Whose services.")
 def down(platform: str) -> None:
     """Stop every scoring service, in staging and in production."""
+    from utils import platforms
+
     with _refusals():
         endpoints = platforms.get(platform).endpoints
         running = endpoints.everything()
@@ -250,6 +278,8 @@ def down(platform: str) -> None:
 @_pipeline_option
 def stages(as_json: bool, file: Path) -> None:
     """List the stages of the pipeline and their steps."""
+    from ci.pipeline import Pipeline
+
     with _refusals():
         chain = Pipeline(file)
         listed = {stage: chain.select(stage, None) for stage in chain.stages}
@@ -272,6 +302,11 @@ def _parameters(
     overrides: Sequence[tuple[str, str]],
     stored: dict[str, Any] | None = None,
 ) -> Parameters:
+    from ci.declarations import ParameterError
+    from ci.parameters import Parameters
+    from utils import platforms
+    from utils.platforms.protocol import PlatformError
+
     try:
         platforms.demand(platform)
     except PlatformError as error:
@@ -287,6 +322,8 @@ def _parameters(
 
 
 def _find(run_id: str | None, scenario: str | None, platform: str | None) -> Run:
+    from ci import runs
+
     if run_id is not None:
         found = runs.load(run_id)
         for name, asked, has in (
@@ -315,6 +352,8 @@ def _resume(
     *,
     force: bool,
 ) -> None:
+    from ci import continuation, runs
+    from ci.pipeline import Pipeline, PipelineError
 
     chain = Pipeline(file)
     if list(chain.steps) != [step.name for step in found.steps]:
@@ -330,20 +369,21 @@ def _resume(
             continuation.begin_again(found, selected)
         continuation.demand_unchanged(found, chain, parameters)
         found.overrides = parameters.overrides
-        _execute(chain, found, parameters, selected)
+        _execute(chain, found, parameters, selected, force=force)
 
 
-def _execute(chain: Pipeline, run: Run, parameters: Parameters, selected: Sequence[str]) -> None:
-    from ci import runner
+def _execute(
+    chain: Pipeline, run: Run, parameters: Parameters, selected: Sequence[str], *, force: bool
+) -> None:
+    from ci import progress, runner
 
-    console = _console()
     try:
-        with Progress(run, console) as progress:
-            runner.Runner(chain, run, parameters, progress.changed).execute(selected)
+        with progress.Progress(run) as shown:
+            runner.Runner(chain, run, parameters, shown.changed, force=force).execute(selected)
     finally:
         for step in run.steps:
             if step.failure is not None and step.state == "failed":
-                print_failure(console, step, step.failure)
-        print_verdict(console, run)
+                progress.print_failure(step, step.failure)
+        progress.print_verdict(run)
     if run.verdict not in _GOOD:
         sys.exit(FAILED)

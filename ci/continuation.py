@@ -114,7 +114,8 @@ def begin_again(run: Run, selected: Sequence[str]) -> None:
     """Set the selected steps back to pending, and every later one that builds on them."""
     first = min(index for index, step in enumerate(run.steps) if step.name in selected)
     for step in run.steps[first:]:
-        step.state, step.reason, step.failure, step.scraps = "pending", "", None, {}
+        step.state, step.reason = "pending", ""
+        step.reset()
 
 
 def demand_unchanged(run: Run, chain: Pipeline, parameters: Parameters) -> None:

@@ -15,6 +15,8 @@ from utils import project
 
 ScrapType = Literal["str", "int", "float", "bool", "list", "dict", "outcome"]
 OUTCOMES = ("promote", "not_better", "blocked")
+# Among what a step reads: not a parameter, but the version in production.
+CHAMPION = "champion"
 # The run itself gives these three to each notebook that takes them.
 RUN_PARAMETERS = ("scenario", "platform", "run_dir")
 
@@ -56,6 +58,11 @@ class Step(_Declared):
         Upstream scraps and the value that each must have; otherwise the step is skipped.
     gate : str
         "" or the upstream scrap with the digest that a person has to approve first.
+    reuse : bool
+        Whether an earlier result may be taken for it. Not where it has effects outside the run folder.
+    reads : list of str
+        Parameters that are addresses of files whose content counts for that; "champion" for the version in
+        production.
     on_failure : str
         "" or what is done with the step's environment when it fails: `restore` puts the last confirmed
         service back, `remove` takes down what is there.
@@ -74,6 +81,8 @@ class Step(_Declared):
     parameters: dict[str, Any] = Field(default_factory=dict)
     when: dict[str, Any] = Field(default_factory=dict)
     gate: str = ""
+    reuse: bool = True
+    reads: list[str] = Field(default_factory=list)
     on_failure: Literal["", "restore", "remove"] = ""
     retries: int = Field(default=0, ge=0, le=10)
     cell_timeout: int = Field(default=600, gt=0)
@@ -124,6 +133,14 @@ class Pipeline:
     def stages(self) -> list[str]:
         """The stages, in order."""
         return list(dict.fromkeys(step.stage for step in self.steps.values()))
+
+    def beneath(self, step: str) -> list[str]:
+        """Return all steps that a step builds on, in the order in which they run."""
+        found = set(self.steps[step].upstream)
+        for name in reversed(list(self.steps)):
+            if name in found:
+                found |= self.steps[name].upstream
+        return [name for name in self.steps if name in found]
 
     @property
     def fixed(self) -> set[str]:
@@ -182,13 +199,27 @@ class Pipeline:
             problems += [
                 f"step {name}: {problem}" for a in addresses if (problem := self._missing(a, earlier))
             ]
-            problems += [f"step {name}: {problem}" for problem in self._clashes(step)]
+            problems += [f"step {name}: {problem}" for problem in (*self._clashes(step), *self._unread(step))]
             if step.on_failure and "environment" not in step.parameters:
                 problems.append(f"step {name}: on_failure needs the step's environment among its parameters.")
             stages = [other.stage for other in earlier.values()]
             if step.stage in stages and stages[-1] != step.stage:
                 problems.append(f"step {name}: the steps of stage {step.stage} must follow one another.")
             earlier[name] = step
+        return problems
+
+    def _unread(self, step: Step) -> list[str]:
+        """Say which of the things that a step reads are no parameters that could hold an address."""
+        known = self.declarations[step.notebook]
+        problems = []
+        for name in step.reads:
+            if name not in (*known, CHAMPION):
+                problems.append(f"it reads {name!r}, but {step.notebook} takes no such parameter")
+                problems[-1] += nearest(name, [*known, CHAMPION])
+            elif name != CHAMPION and known[name].annotation != "str":
+                problems.append(
+                    f"it reads {name}, which is {known[name].annotation}, not the address of a file."
+                )
         return problems
 
     def _missing(self, address: str, earlier: Mapping[str, Step]) -> str:

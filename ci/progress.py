@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
+import click
 
 from ci.reports.text import duration
 from ci.runs import Failure, Run, Step
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
 
 SYMBOLS = {
     "pending": "·",
@@ -26,12 +27,13 @@ SYMBOLS = {
     "failed": "✗",
     "waiting": "◔",
 }
-_STYLES = {
-    "succeeded": "green",
-    "failed": "red bold",
-    "waiting": "yellow",
-    "running": "cyan",
-    "skipped": "dim",
+_STYLES: dict[str, dict[str, Any]] = {
+    "succeeded": {"fg": "green"},
+    "failed": {"fg": "red", "bold": True},
+    "waiting": {"fg": "yellow"},
+    "running": {"fg": "cyan"},
+    "skipped": {"dim": True},
+    "pending": {"dim": True},
 }
 
 _VERDICTS = {
@@ -44,6 +46,7 @@ _VERDICTS = {
     "failed": "✗ Failed",
     "running": "▶ Running",
 }
+_GAP = "  "
 
 
 class Progress:
@@ -53,21 +56,27 @@ class Progress:
     ----------
     run : Run
         What is shown; it is read anew at each change.
-    console : Console
-        Where to. If it is no terminal, each change of a step is one plain line.
+    live : bool, optional
+        Whether one table is kept up to date, rather than a plain line written for each change of a step;
+        by default in a terminal.
     """
 
-    def __init__(self, run: Run, console: Console) -> None:
+    def __init__(self, run: Run, *, live: bool | None = None) -> None:
         self._run = run
-        self._console = console
+        self._wanted = sys.stdout.isatty() if live is None else live
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        self._console.print(
-            f"Run [bold]{self._run.id}[/bold]: {escape(self._run.scenario)} on {self._run.platform}"
+        click.echo(
+            f"Run {click.style(self._run.id, bold=True)}: {self._run.scenario} on {self._run.platform}"
         )
-        if self._console.is_terminal:
-            self._live = Live(get_renderable=self.table, console=self._console, refresh_per_second=4)
+        if self._wanted:
+            # Takes a while to import, which a log need not wait for.
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(force_terminal=True)
+            self._live = Live(get_renderable=self._table, console=console, refresh_per_second=4)
             self._live.__enter__()
         return self
 
@@ -83,43 +92,64 @@ class Progress:
         if self._live is not None:
             self._live.refresh()
         elif step.state == "running":
-            self._print(f"{SYMBOLS['running']} {step.name}: {step.notebook}.ipynb")
+            click.echo(f"{SYMBOLS['running']} {step.name}: {step.notebook}.ipynb")
         else:
-            self._print(
+            click.echo(
                 f"{SYMBOLS[step.state]} {step.name}: {step.state}"
                 + (f" in {duration(step.seconds)}" if step.state in ("succeeded", "failed") else "")
                 + (f": {step.reason}" if step.reason else "")
             )
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def _table(self) -> Text:
+        from rich.text import Text
 
-    def table(self) -> Table:
-        """Return the steps with their states, times and reasons."""
-        table = Table.grid(padding=(0, 2))
-        for step in self._run.steps:
-            doing = f"cell {step.cells_done} of {step.cells}" if step.cells else "starting its kernel"
-            style = _STYLES.get(step.state, "dim")
-            table.add_row(
-                Text(f"{SYMBOLS[step.state]} {step.name}", style),
-                Text(step.state, style),
-                Text(duration(step.seconds) if step.started else "", style="dim", justify="right"),
-                Text(doing if step.state == "running" else step.reason, overflow="fold"),
-            )
-        return table
+        return Text.from_ansi(table(self._run, shutil.get_terminal_size().columns), no_wrap=True)
 
 
-def print_failure(console: Console, step: Step, failure: Failure) -> None:
+def table(run: Run, width: int | None = None) -> str:
+    """Return a run's steps with their states, times and reasons, coloured.
+
+    Parameters
+    ----------
+    width : int, optional
+        Of the lines, which are broken at words. By default a terminal's; in a log a line is as long as it is.
+    """
+    if width is None and sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+    rows = [
+        (
+            f"{SYMBOLS[step.state]} {step.name}",
+            step.state,
+            duration(step.seconds) if step.started else "",
+            _doing(step) if step.state == "running" else step.reason,
+            _STYLES[step.state],
+        )
+        for step in run.steps
+    ]
+    names, states, times = (max(len(str(row[column])) for row in rows) for column in range(3))
+    indent = names + states + times + 3 * len(_GAP)
+    lines = []
+    for name, state, time, reason, style in rows:
+        head = click.style(f"{name:<{names}}{_GAP}{state:<{states}}", **style)
+        first, *more = _folded(reason, None if width is None else width - indent)
+        took = click.style(f"{time:>{times}}", dim=True)
+        lines.append(f"{head}{_GAP}{took}{_GAP}{first}" if time or first else head.rstrip())
+        lines += [" " * indent + rest for rest in more]
+    return "\n".join(lines)
+
+
+def print_failure(step: Step, failure: Failure) -> None:
     """Show where a step failed: notebook, cell, the last lines of the traceback."""
     where = f"{step.notebook}.ipynb" + (f", cell {failure.cell}" if failure.cell else "")
-    console.print(f"\n[red bold]✗ {escape(step.name)}[/red bold] failed in {escape(where)}")
+    click.echo(f"\n{click.style(f'✗ {step.name}', **_STYLES['failed'])} failed in {where}")
     for line in failure.traceback or [f"{failure.name}: {failure.message}"]:
-        console.print("    " + line, markup=False, highlight=False, soft_wrap=True)
+        click.echo("    " + line)
 
 
-def print_verdict(console: Console, run: Run) -> None:
+def print_verdict(run: Run) -> None:
     """Show what a run has come to, and what to do next."""
-    console.print(f"\n[bold]{_VERDICTS[run.verdict]}[/bold]{'. ' if run.reason else ''}{escape(run.reason)}")
+    verdict = click.style(_VERDICTS[run.verdict], bold=True)
+    click.echo(f"\n{verdict}{'. ' if run.reason else ''}{run.reason}")
     command = f"{_python()} -m ci"
     lines = {"report": show(run.folder / "index.html")}
     if run.verdict == "waiting":
@@ -127,7 +157,7 @@ def print_verdict(console: Console, run: Run) -> None:
     elif run.verdict in ("failed", "blocked", "stopped"):
         lines |= {"go on": f"{command} resume {run.id}"}
     for name, line in lines.items():
-        console.print(f"  {name + ':':<9} {line}", highlight=False, soft_wrap=True)
+        click.echo(f"  {name + ':':<9} {line}")
 
 
 def show(path: Path) -> str:
@@ -135,6 +165,17 @@ def show(path: Path) -> str:
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
+
+
+def _doing(step: Step) -> str:
+    return f"cell {step.cells_done} of {step.cells}" if step.cells else "starting its kernel"
+
+
+def _folded(text: str, width: int | None) -> list[str]:
+    """Break a text at words; one that has no room to be broken in, or is empty, is one line."""
+    if width is None or width < 20:
+        return [text]
+    return textwrap.wrap(text, width) or [""]
 
 
 def _python() -> str:

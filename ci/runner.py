@@ -8,12 +8,13 @@ from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ci import runs
+from ci import reports, runs
 from ci.continuation import demand_upstream
 from ci.kernels import Kernels
 from ci.parameters import Parameters, Value
 from ci.pipeline import Pipeline
 from ci.reporter import Reporter
+from ci.reuse import Reuse
 from ci.runs import Failure, Run, Step
 from ci.verdicts import conclude
 from utils import approvals, platforms, project
@@ -49,6 +50,8 @@ class Runner:
         Told of each step whose state has changed.
     warm : bool
         Whether kernels are forked from a preloaded process, where that can be.
+    force : bool
+        Whether every step has to run, also where an earlier run's result would do.
     """
 
     def __init__(
@@ -59,15 +62,18 @@ class Runner:
         changed: Callable[[Step], None],
         *,
         warm: bool = True,
+        force: bool = False,
     ) -> None:
         self._chain = chain
         self._run = run
         self._parameters = parameters
         self._changed = changed
         self._warm = warm
-        self._reporter = Reporter()
+        self._selected: Sequence[str] = ()
+        self._reporter: Reporter | None = None
         self._kernels: Kernels | None = None
         self._standby: Standby | None = None
+        self._reuse = Reuse(chain, run, force=force)
 
     def execute(self, selected: Sequence[str]) -> None:
         """Run the selected steps that have not run yet, until one fails or waits.
@@ -81,14 +87,14 @@ class Runner:
         """
         demand_upstream(self._chain, self._run, selected)
         self._run.verdict, self._run.ended, self._run.reason = "running", None, ""
+        self._selected = selected
         with stop_on_signals(), ExitStack() as stack:
-            stack.enter_context(self._reporter)
             try:
                 for name in selected:
                     step = self._run.step(name)
                     if step.state in ("succeeded", "skipped") or self._skip(step):
                         continue
-                    if not (self._admitted(step) and self._attempt(step, stack, last=name == selected[-1])):
+                    if not (self._admitted(step) and (self._take(step) or self._attempt(step, stack))):
                         break
             finally:
                 self._conclude()
@@ -129,12 +135,20 @@ class Runner:
             return False
         return True
 
-    def _attempt(self, step: Step, stack: ExitStack, *, last: bool) -> bool:
+    def _take(self, step: Step) -> bool:
+        """Take an earlier run's result for a step, if nothing has changed; return whether it was."""
+        taken = self._reuse.take(step, self._values(step))
+        return taken and self._move(step, "succeeded", f"reused from {step.reused}")
+
+    def _attempt(self, step: Step, stack: ExitStack) -> bool:
         """Execute a step's notebook, again if its retries allow; return whether it succeeded."""
+        if self._reporter is None:
+            self._reporter = stack.enter_context(Reporter())
         for attempt in range(self._chain.steps[step.name].retries + 1):
             self._start(step)
             try:
-                self._notebook(step, stack, last=last)
+                self._notebook(step, stack)
+                self._reuse.keep(step)
             except KeyboardInterrupt as error:
                 name = str(error) or "SIGINT"
                 self._fail(step, Failure(name="Stopped", message=f"the run was stopped by {name}"))
@@ -146,15 +160,16 @@ class Runner:
                     step, failure or Failure(name=type(error).__name__, message=str(error)), undo=not again
                 )
             else:
-                return self._move(step, "succeeded", "")
+                return self._move(step, "succeeded", self._reuse.why)
         return False
 
     def _start(self, step: Step) -> None:
         step.started, step.ended, step.attempts = runs.now(), None, step.attempts + 1
-        step.failure, step.scraps, step.cells_done = None, {}, 0
+        step.reset()
+        step.cells_done = 0
         self._move(step, "running", "")
 
-    def _notebook(self, step: Step, stack: ExitStack, *, last: bool) -> None:
+    def _notebook(self, step: Step, stack: ExitStack) -> None:
         # papermill and scrapbook take seconds to import; the kernel server starts meanwhile.
         if self._kernels is None:
             self._kernels = stack.enter_context(
@@ -187,7 +202,7 @@ class Runner:
                 on_cell=on_cell,
                 engine_options=options,
                 standby=self._standby,
-                another=not last,
+                another=self._another(step),
             )
         except execution.StepFailure:
             # What it glued before it failed is for the report alone: no step runs after a failed one.
@@ -199,6 +214,11 @@ class Runner:
                 raise execution.StepFailure(
                     Failure(name="Blocked", message=str(step.scraps.get("reason") or "no reason was given"))
                 )
+
+    def _another(self, step: Step) -> bool:
+        """Whether another notebook is likely to run next, for which a kernel should be ready."""
+        following = self._selected[list(self._selected).index(step.name) + 1 :]
+        return bool(following) and not self._chain.steps[following[0]].gate
 
     def _values(self, step: Step) -> dict[str, Value]:
         declared, notebook = self._chain.steps[step.name], self._chain.steps[step.name].notebook
@@ -261,6 +281,12 @@ class Runner:
         step.state, step.reason = state, reason
         if state in ("succeeded", "failed") and step.started is not None and step.ended is None:
             step.ended = runs.now()
+        if state == "skipped" or (step.reused and step.html):
+            # Nothing to render, and no time for anybody to look: what runs next, or the end, reports it.
+            if step.reused:
+                self._run.save()
+            self._changed(step)
+            return True
         if step.executed and state in ("succeeded", "failed"):
             step.html = step.executed.replace(".ipynb", ".html")
         self._publish()
@@ -274,7 +300,11 @@ class Runner:
 
     def _publish(self) -> None:
         self._run.save()
-        self._reporter.changed(self._run)
+        if self._reporter is not None:
+            self._reporter.changed(self._run)
+        elif self._run.ended is not None:
+            # No notebook has run: there is no time that a process of their own could save.
+            reports.refresh(self._run)
 
 
 @contextmanager

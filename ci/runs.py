@@ -55,6 +55,42 @@ class Parameter(Record):
     source: str
 
 
+class Key(Record):
+    """All that a step's result depends on, one digest for each ingredient.
+
+    Where two keys are equal, one result serves both; where they differ, they tell by what.
+
+    Attributes
+    ----------
+    notebook : str
+        The source of its cells, and the kernel that it names.
+    gives : str
+        What the pipeline declares that it gives.
+    parameters : dict
+        Each value by its name, without those that earlier steps gave.
+    sources : dict
+        Each of the project's own files that the notebook imports, by its path.
+    lock, python : str
+        The packages, and the version of Python.
+    upstream : dict
+        For each step that it builds on, the files that this one made and the scraps that were taken from it.
+    reads : dict
+        What it reads from outside the run folder, by the parameter that says where, and "champion".
+    history : str or None
+        Which run history the ids in its result belong to.
+    """
+
+    notebook: str
+    gives: str
+    parameters: dict[str, str]
+    sources: dict[str, str]
+    lock: str
+    python: str
+    upstream: dict[str, str]
+    reads: dict[str, str | None]
+    history: str | None
+
+
 class Step(Record):
     """One step of a run.
 
@@ -63,13 +99,20 @@ class Step(Record):
     state : str
         pending, running, succeeded, skipped, failed or waiting.
     reason : str
-        Why it was skipped, failed or waits; "" otherwise.
+        Why it was skipped, failed or waits; why it ran, or which run's result it has, once it has succeeded.
     cells, cells_done : int
         Code cells in all, and those that have run.
     notebook, html : str
         Relative to the run folder: the executed notebook and its rendering; "" until there is one.
     scraps : dict
         What the notebook glued, of what the pipeline declares for it.
+    key : Key or None
+        What its result depends on; None if nobody can tell, or it always runs.
+    made : dict or None
+        The SHA-256 of each file that it made when it succeeded last, by its path in the run folder; None if
+        it never did.
+    reused : str
+        The run that made its result, if it was another one.
     """
 
     name: str
@@ -87,6 +130,13 @@ class Step(Record):
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     scraps: dict[str, Any] = Field(default_factory=dict)
     failure: Failure | None = None
+    key: Key | None = None
+    made: dict[str, str] | None = None
+    reused: str = ""
+
+    def reset(self) -> None:
+        """Forget what came of it, before it begins anew. The files that it made are still there."""
+        self.failure, self.scraps, self.key, self.reused = None, {}, None, ""
 
     @property
     def seconds(self) -> float | None:

@@ -15,19 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from utils import canonical, files, project, splits
+from utils import canonical, files, project, sources, splits
+from utils.sources import BUNDLED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BUNDLED = "sklearn:"
 SNAPSHOT = "data/snapshot.parquet"
 RECORD = "data/snapshot.json"
 SIDE = "_held_out"
-
-# user:password@ of an address (a password may hold any character), its query and its fragment.
-_CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:]*:\S*@)")
-_QUERY = re.compile(r"[?#].*?(?=::|$)")
 
 
 class DataError(ValueError):
@@ -135,7 +131,7 @@ def load(source: str, target: str, drop: Sequence[str] = ()) -> pd.DataFrame:
         message shows credentials of an address.
     """
     frame = _bundled(source.removeprefix(BUNDLED)) if source.startswith(BUNDLED) else _read(source)
-    shown = redact(source)
+    shown = sources.redact(source)
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     frame.columns = pd.Index([str(name) for name in frame.columns])
@@ -151,13 +147,6 @@ def load(source: str, target: str, drop: Sequence[str] = ()) -> pd.DataFrame:
     if frame.empty:
         raise DataError(f"{shown} has no rows.")
     return frame.reset_index(drop=True).infer_objects()
-
-
-def redact(source: str) -> str:
-    """Return a source without user, password, query and fragment, to be shown and recorded."""
-    if "://" not in source:
-        return source
-    return _QUERY.sub(lambda match: f"{match[0][0]}***", _CREDENTIALS.sub("***@", source))
 
 
 def take_snapshot(
@@ -225,7 +214,7 @@ def take_snapshot(
             f"Stored as Parquet, the data would not come back as it is; convert {', '.join(changed)} "
             "to plain numbers, texts or dates."
         )
-    snapshot = Snapshot(stored, redact(source), target, features, plan, sides, fingerprint)
+    snapshot = Snapshot(stored, sources.redact(source), target, features, plan, sides, fingerprint)
     files.write_bytes(run_folder / SNAPSHOT, buffer.getvalue())
     files.write_json(run_folder / RECORD, snapshot.record)
     return snapshot
@@ -289,9 +278,9 @@ def _bundled(name: str) -> pd.DataFrame:
 
 
 def _read(source: str) -> pd.DataFrame:
-    shown = redact(source)
+    shown = sources.redact(source)
     # In a chain such as zip://a.csv::s3://bucket/b.zip the first link names the file.
-    name = _QUERY.sub("", source.split("::")[0]) if "://" in source else source
+    name = sources.QUERY.sub("", source.split("::")[0]) if "://" in source else source
     kind = re.search(r"\.(csv|parquet|pq)(\.(gz|bz2|xz|zip|zst))?$", name, re.IGNORECASE)
     if kind is None:
         raise DataError(
@@ -318,7 +307,9 @@ def _read(source: str) -> pd.DataFrame:
 def _safe(error: Exception, source: str) -> str:
     """Return an error's first line, or nothing of it where it may repeat a secret of the address."""
     reason = (str(error).splitlines() or [""])[0].rstrip(".") or "no reason given"
-    return reason if redact(source) == source else "its message is withheld, as it may hold credentials"
+    return (
+        reason if sources.redact(source) == source else "its message is withheld, as it may hold credentials"
+    )
 
 
 def _nearest(name: str, names: Sequence[str], intro: str) -> str:

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from utils import files, project
@@ -255,6 +253,10 @@ def _distributions(model: Path) -> set[str]:
 
 def _closure(names: Iterable[str]) -> set[str]:
     """Add what distributions require, without extras that nobody asked for, on this machine."""
+    # Here, not above: every command that asks for a service imports this module, and none of them parses.
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
     found: set[str] = set()
     pending: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in names]
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -274,6 +276,8 @@ def _closure(names: Iterable[str]) -> set[str]:
 
 def _locked() -> dict[str, tuple[str, str]]:
     """Read requirements.lock: version and hashes (as written there) of each distribution."""
+    from packaging.utils import canonicalize_name
+
     path = project.root() / "requirements.lock"
     if not path.exists():
         return {}

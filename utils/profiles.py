@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from utils import canonical, data, files
+from utils import canonical, data, files, sources
 
 Kind = Literal["number", "boolean", "text", "date", "empty"]
 
@@ -288,7 +288,7 @@ def main(source: str, target: str, drop: Sequence[str], output: Path) -> None:
         save(profile, output)
     except (data.DataError, ProfileError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{output}: {profile.rows} rows, {len(profile.columns)} columns of {data.redact(source)}")
+    click.echo(f"{output}: {profile.rows} rows, {len(profile.columns)} columns of {sources.redact(source)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a person, and a CI system, sees of runs: pages, a summary and test results.
 
-Everything is made from the record of a run and its executed notebooks alone.
+Everything is made from the record of a run and its executed notebooks alone. What makes them is imported
+when it is needed: a command that writes no page shall not wait for the templates.
 """
 
 from __future__ import annotations
@@ -8,9 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ci import runs
-from ci.reports import index, junit, summary
-from ci.reports import run as _report
-from ci.reports.notebook import render_notebook
 from ci.runs import Run
 
 __all__ = ["refresh", "render_notebook", "write", "write_index"]
@@ -70,9 +68,12 @@ def write(run: Run, *, previous: Run | None) -> Path:
     Path
         The report's page.
     """
+    from ci.reports import junit, summary
+    from ci.reports import run as report
+
     summary.write(run)
     junit.write(run)
-    return _report.write(run, previous)
+    return report.write(run, previous)
 
 
 def write_index(found: list[Run]) -> Path:
@@ -88,4 +89,15 @@ def write_index(found: list[Run]) -> Path:
     Path
         The page.
     """
+    from ci.reports import index
+
     return index.write(found)
+
+
+def render_notebook(
+    ipynb: Path, html: Path, *, title: str, back: str = "../index.html", running: bool = False
+) -> Path:
+    """Write an executed notebook as a page; see `ci.reports.notebook.render_notebook`."""
+    from ci.reports import notebook
+
+    return notebook.render_notebook(ipynb, html, title=title, back=back, running=running)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import (
+    Environment,
+    FileSystemBytecodeCache,
+    FileSystemLoader,
+    StrictUndefined,
+    select_autoescape,
+)
 from markupsafe import Markup
 
 from ci.reports import text
@@ -43,11 +50,22 @@ STATES = {
 }
 
 
+def _compiled() -> FileSystemBytecodeCache | None:
+    """Keep compiled templates where Python keeps compiled modules, if this installation can be written."""
+    folder = TEMPLATES / "__pycache__"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return FileSystemBytecodeCache(str(folder)) if os.access(folder, os.W_OK) else None
+
+
 @cache
 def _environment() -> Environment:
     # HTML is escaped in every .html.j2; Markdown has its own filter.
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
+        bytecode_cache=_compiled(),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -45,6 +45,7 @@ def write(run: Run, previous: Run | None) -> Path:
         sentence=sentence(run),
         seconds=seconds(run),
         failed=next((step for step in run.steps if step.failure), None),
+        origins=origins(run),
         longest=max((step.seconds or 0.0 for step in run.steps), default=0.0),
         actions=actions(run),
         approval=approval(run),
@@ -80,6 +81,12 @@ def sentence(run: Run) -> str:
         "failed": "a step failed",
         "stopped": "more steps remain",
     }[run.verdict]
+
+
+def origins(run: Run) -> set[str]:
+    """Return the runs whose results this one has reused, as far as their reports are still there."""
+    reused = {step.reused for step in run.steps if step.reused}
+    return {name for name in reused if (run.folder.parent / name / "index.html").is_file()}
 
 
 def seconds(run: Run) -> float | None:

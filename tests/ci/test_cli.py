@@ -138,6 +138,20 @@ def test_status_shows_each_step_and_json_is_the_record(toy: Toy) -> None:
     assert json.loads(call("status", "r1", "--json").output)["steps"][0]["state"] == "succeeded"
 
 
+def test_status_waits_for_nothing_that_only_other_commands_need(toy: Toy) -> None:
+    toy.step("first")
+    call("run", "--scenario", "scenario", "--run-id", "r1", "--pipeline", str(toy.file))
+    code = (
+        "import sys; from ci.cli import main; main(['status'], standalone_mode=False);"
+        "print({'jinja2', 'rich', 'yaml', 'mlflow', 'papermill', 'nbformat'} & set(sys.modules))"
+    )
+    environment = os.environ | {"MLOPS_HOME": str(project.home())}
+    command = [sys.executable, "-c", code]
+    output = subprocess.check_output(command, cwd=project.root(), env=environment, text=True)
+    assert "✓ first" in output
+    assert output.splitlines()[-1] == "set()"
+
+
 def test_report_is_written_anew(toy: Toy) -> None:
     toy.step("first")
     call("run", "--scenario", "scenario", "--run-id", "r1", "--pipeline", str(toy.file))

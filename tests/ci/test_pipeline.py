@@ -95,6 +95,26 @@ def test_on_failure_needs_an_environment(toy: Toy) -> None:
     assert "on_failure needs the step's environment" in refusal(toy)
 
 
+def test_what_a_step_reads_is_one_of_its_parameters_or_the_champion(toy: Toy) -> None:
+    toy.step(
+        "first", parameters="data: str = ''  # a file\nrows: int = 0  # rows", reads=["data", "champion"]
+    )
+    Pipeline(toy.file)
+    toy.steps["first"]["reads"] = ["dat", "rows", "champio"]
+    toy.save()
+    said = refusal(toy)
+    assert "step first: it reads 'dat', but first takes no such parameter; did you mean data?" in said
+    assert "step first: it reads rows, which is int, not the address of a file" in said
+    assert "'champio', but first takes no such parameter; did you mean champion?" in said
+
+
+def test_a_step_builds_on_all_that_the_steps_before_it_build_on() -> None:
+    chain = Pipeline(default_file())
+    assert chain.beneath("setup") == []
+    assert chain.beneath("evaluate") == ["setup", "train"]
+    assert chain.beneath("package") == ["setup", "train", "evaluate", "register"]
+
+
 def test_the_steps_of_a_stage_follow_one_another(toy: Toy) -> None:
     for name, stage in (("first", "a"), ("second", "b"), ("third", "a")):
         toy.step(name, stage=stage)

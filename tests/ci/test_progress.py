@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
+import click
 import pytest
-from rich.console import Console
 
 from ci import runs
-from ci.progress import Progress, print_failure, print_verdict
+from ci.progress import Progress, print_failure, print_verdict, table
 from ci.runs import Failure, Run, Step
 
 
@@ -26,44 +24,48 @@ def run() -> Run:
     )
 
 
-def console(*, terminal: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None)
-
-
-def text(shown: Console) -> str:
-    assert isinstance(shown.file, io.StringIO)
-    return shown.file.getvalue()
-
-
-def test_a_terminal_shows_the_cell_that_is_running() -> None:
-    record, shown = run(), console(terminal=True)
-    with Progress(record, shown) as progress:
+def test_a_terminal_shows_the_cell_that_is_running(capsys: pytest.CaptureFixture[str]) -> None:
+    record = run()
+    with Progress(record, live=True) as progress:
         record.steps[0].state = "running"
         progress.changed(record.steps[0])
         record.steps[0].cells, record.steps[0].cells_done = 9, 4
         progress.changed(record.steps[0])
-    assert "starting its kernel" in text(shown)
-    assert "cell 4 of 9" in text(shown)
+    shown = capsys.readouterr().out
+    assert "starting its kernel" in shown
+    assert "cell 4 of 9" in shown
 
 
-def test_a_log_has_a_line_for_each_change_with_state_and_reason() -> None:
-    record, shown = run(), console(terminal=False)
-    with Progress(record, shown) as progress:
+def test_a_log_has_a_line_for_each_change_with_state_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    record = run()
+    with Progress(record) as progress:
         record.steps[0].state, record.steps[0].started = "succeeded", runs.now()
         progress.changed(record.steps[0])
         record.steps[1].state, record.steps[1].reason = "skipped", "it was [not] better"
         progress.changed(record.steps[1])
-    lines = text(shown).splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("✓ setup: succeeded in ")
     assert lines[2] == "– train: skipped: it was [not] better"
 
 
-def test_a_failure_shows_its_traceback_as_it_is() -> None:
-    shown = console(terminal=False)
+def test_a_table_breaks_long_reasons_at_words_and_below_each_other() -> None:
+    record = run()
+    record.steps[0].reason = "what this says " * 6
+    lines = click.unstyle(table(record, width=60)).splitlines()
+    first = lines[0].index("what")
+    assert len(lines) > 3
+    assert all(len(line) <= 60 for line in lines)
+    assert {line[:first].strip() for line in lines[1:-1]} == {""}
+    assert lines[-1] == "· train  pending"
+    assert "what this says " * 5 in click.unstyle(table(record)).splitlines()[0]
+
+
+def test_a_failure_shows_its_traceback_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     failure = Failure(cell=3, name="ValueError", message="x", traceback=["a[0] = [bold]", "ValueError: x"])
-    print_failure(shown, run().steps[0], failure)
-    assert "0_setup.ipynb, cell 3" in text(shown)
-    assert "a[0] = [bold]" in text(shown)
+    print_failure(run().steps[0], failure)
+    shown = capsys.readouterr().out
+    assert "0_setup.ipynb, cell 3" in shown
+    assert "a[0] = [bold]" in shown
 
 
 @pytest.mark.parametrize(
@@ -75,8 +77,10 @@ def test_a_failure_shows_its_traceback_as_it_is() -> None:
         ("released", "Released"),
     ],
 )
-def test_a_verdict_says_what_to_do_next(verdict: runs.Verdict, words: str) -> None:
-    record, shown = run(), console(terminal=False)
+def test_a_verdict_says_what_to_do_next(
+    verdict: runs.Verdict, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = run()
     record.verdict = verdict
-    print_verdict(shown, record)
-    assert words in text(shown)
+    print_verdict(record)
+    assert words in capsys.readouterr().out

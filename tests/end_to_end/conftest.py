@@ -1,8 +1,8 @@
 """Homes in every state of the lifecycle, each made once, by the commands of the README, and copied.
 
-The story goes: a first run waits at the gate and is released; the same again is no better; `alpha 0.5` is
-blocked at first, for too few rows, then waits and is released. A test that wants to go on from somewhere
-copies the home as it was then.
+The story goes: a first run waits at the gate and is released; the same again reuses its model, which is no
+better; `alpha 0.5` is blocked at first, for too few rows, then waits and is released. A test that wants to
+go on from somewhere copies the home as it was then.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ def released(story: Home, place: Path) -> Home:
 
 @pytest.fixture(scope="session")
 def again(story: Home, released: Home, place: Path) -> Home:
-    """The run "again", which trained the same model once more."""
+    """The run "again", which compared the same model with the champion that it had become."""
     story.call("run", "--run-id", "again")
     return story.copy(place / "again")
 

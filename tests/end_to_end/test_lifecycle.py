@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -88,9 +90,57 @@ def test_the_same_again_registers_nothing_deploys_nothing_and_leaves_the_champio
     assert again.live("staging") is None
 
 
+def test_the_same_again_is_not_trained_again_but_compared_with_the_champion(
+    again: Home, released: Home
+) -> None:
+    reasons = {step.name: step.reason for step in again.run("again").steps}
+    assert reasons["setup"] == reasons["train"] == "reused from first"
+    assert reasons["evaluate"] == "ran because the champion changed: none → version 1"
+    assert again.trainings() == released.trainings()
+    page = again.file("again", "index.html").read_text()
+    assert 'reused from <a href="../first/index.html">first</a>' in page
+    assert reasons["evaluate"] in page
+
+
+def test_a_third_time_no_notebook_is_executed(again: Home, copied: Callable[[Home], Home]) -> None:
+    home = copied(again)
+    home.call("run", "--run-id", "idle")
+    run = home.run("idle")
+    assert run.verdict == "not_better"
+    assert {step.attempts for step in run.steps} == {0}
+    assert [step.reused for step in run.steps[:3]] == ["first", "first", "again"]
+    assert {step.state for step in run.steps[3:]} == {"skipped"}
+    assert not home.file("idle", "kernels.log").exists()
+    assert home.trainings() == again.trainings()
+    for step in run.steps[:3]:
+        assert step.made
+        for name in (*step.made, step.html):
+            before = home.file(step.reused, name)
+            assert home.file("idle", name).read_bytes() == before.read_bytes(), name
+
+
+def test_a_run_with_force_trains_anew(again: Home, copied: Callable[[Home], Home]) -> None:
+    home = copied(again)
+    home.call("run", "--run-id", "forced", "--until", "train", "--force")
+    assert {step.reason for step in home.run("forced").steps[:2]} == {"ran because of --force"}
+    assert len(home.trainings()) == len(again.trainings()) + 1
+
+
+def test_without_the_workspace_everything_is_made_again(again: Home, copied: Callable[[Home], Home]) -> None:
+    home = copied(again)
+    home.down()
+    shutil.rmtree(home.folder / "workspace")
+    home.call("run", "--run-id", "anew", "--until", "train")
+    for step in home.run("anew").steps[:2]:
+        assert step.reason == "ran because the run history is another one"
+    assert home.trainings() == [home.run("anew").step("train").scraps["training_run"]]
+
+
 def test_a_better_model_is_promoted_and_waits_while_the_old_one_serves(better: Home, again: Home) -> None:
     run = better.run("better")
     assert run.verdict == "waiting"
+    assert run.step("setup").reused == "first"
+    assert run.step("train").reason == "ran because alpha changed 1.0 → 0.5"
     assert run.step("evaluate").scraps["outcome"] == "promote"
     assert run.step("evaluate").scraps["opponent"] == "champion version 1"
     assert run.step("train").parameters["hyperparameters"].value == {"alpha": 0.5}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -69,3 +70,29 @@ def test_a_damaged_record_is_refused_by_name_and_an_absent_one_too(tmp_path: Pat
 def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     path = files.write_bytes(tmp_path / "a", b"abc")
     assert files.sha256(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_copy_has_the_same_bytes_and_a_life_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content" * 100_000)
+    copied = files.copy(tmp_path / "a", tmp_path / "folder" / "b")
+    assert files.sha256(copied) == files.sha256(tmp_path / "a")
+    (tmp_path / "a").write_bytes(b"changed")
+    assert copied.read_bytes() == b"content" * 100_000
+
+
+def test_a_copy_overwrites_nothing(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    with pytest.raises(FileExistsError):
+        files.copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "b"
+
+
+def test_a_copy_is_made_where_the_kernel_cannot_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(origin: int, target: int, count: int) -> int:
+        os.write(target, b"half")
+        raise OSError(errno.EXDEV, "another device")
+
+    monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
+    (tmp_path / "a").write_bytes(b"content")
+    assert files.copy(tmp_path / "a", tmp_path / "b").read_bytes() == b"content"

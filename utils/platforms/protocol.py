@@ -132,6 +132,14 @@ class RunHistory(Protocol):
         """Copy the file or folder `path` of a training below `destination`; return where it is."""
         ...
 
+    def identity(self) -> str | None:
+        """Return what tells this history from every other, or None as long as there is none.
+
+        It stays as it is where the history is moved, and holds no secret. It is asked before each step, so
+        that it has to be cheap.
+        """
+        ...
+
 
 class ModelRegistry(Protocol):
     """Registered models, their versions, and which of them is the champion."""
@@ -154,6 +162,10 @@ class ModelRegistry(Protocol):
 
     def champion(self, name: str) -> ModelVersion | None:
         """Return the version in production, or None if none ever got there."""
+        ...
+
+    def champion_version(self, name: str) -> str | None:
+        """Return the champion's number, or None: the same answer, without loading what `champion` takes."""
         ...
 
     def promote(self, name: str, version: str) -> None:

@@ -255,6 +255,20 @@ def test_a_running_step_shows_how_far_it_is(make_run: Make) -> None:
     assert "train, 1 of 9 steps done" in words(page.h1)
 
 
+def test_a_reused_step_links_to_the_run_that_made_it_and_another_says_why_it_ran(make_run: Make) -> None:
+    reports.write(make_run("released", "before"), previous=None)
+    run = make_run("released", "now")
+    for name, origin in (("setup", "before"), ("train", "gone")):
+        run.step(name).reused, run.step(name).reason = origin, f"reused from {origin}"
+    run.step("evaluate").reason = "ran because alpha changed 0.5 → 0.1"
+    setup, train, evaluate, *_ = page_of(run).select("ol.steps > li")
+    assert "reused from before" in words(setup)
+    assert [link["href"] for link in setup.select(".reason a")] == ["../before/index.html"]
+    assert "reused from gone" in words(train)
+    assert train.select(".reason a") == [], "its report is not there any more"
+    assert "ran because alpha changed 0.5 → 0.1" in words(evaluate)
+
+
 def test_a_repeated_attempt_is_told(make_run: Make) -> None:
     run = make_run()
     run.step("deploy_staging").attempts = 2
@@ -394,7 +408,8 @@ def test_writing_reports_does_not_wait_for_nbconvert(tmp_path: Path) -> None:
     import sys
 
     check = (
-        "import sys; from ci import reports; sys.exit('nbconvert' in sys.modules or 'bleach' in sys.modules)"
+        "import sys; from ci.reports import index, junit, run, summary;"
+        "sys.exit('nbconvert' in sys.modules or 'bleach' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 

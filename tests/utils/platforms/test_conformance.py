@@ -166,6 +166,33 @@ def test_the_champion_is_the_version_promoted_last(platform: Platform, model_fol
         assert champion.version == version
 
 
+def test_the_champions_version_is_told_alike_with_and_without_its_details(
+    platform: Platform, model_folder: Path
+) -> None:
+    def agree() -> str | None:
+        champion = platform.registry.champion("demo")
+        version = platform.registry.champion_version("demo")
+        assert version == (champion.version if champion else None)
+        assert platform.registry.champion_version("other") is None
+        return version
+
+    assert agree() is None
+    run = _record(platform, model_folder)
+    for key in ("run-1", "run-2", "run-3"):
+        platform.registry.register("demo", run, tags={}, key=key)
+    assert agree() is None
+    for version in ("2", "3", "1"):
+        platform.registry.promote("demo", version)
+        assert agree() == version
+
+
+def test_a_history_stays_itself_whatever_is_recorded(platform: Platform, model_folder: Path) -> None:
+    identity = platform.history.identity()
+    assert identity
+    platform.registry.register("demo", _record(platform, model_folder), tags={}, key="run-1")
+    assert platform.history.identity() == identity
+
+
 def test_only_a_version_that_exists_is_promoted(platform: Platform, model_folder: Path) -> None:
     platform.registry.register("demo", _record(platform, model_folder), tags={}, key="run-1")
     platform.registry.promote("demo", "1")

@@ -1,5 +1,6 @@
 """What is special about this machine as a platform: MLflow on SQLite in a folder that may move."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -59,6 +60,77 @@ def test_the_first_provision_is_silent_and_sends_nothing_home(
         "['created', 'created', 'created'] ['found', 'found', 'found']",
         "None",
     ]
+
+
+def test_the_champion_and_the_history_are_looked_up_without_mlflow(
+    platform: Platform, model_folder: Path, home: Path
+) -> None:
+    run = platform.history.record("demo", parameters={}, metrics={}, tags={}, files=model_folder)
+    platform.registry.register("demo", run, tags={}, key="run-1")
+    platform.registry.promote("demo", "1")
+    code = (
+        "import sys; from utils import platforms; p = platforms.get('local');"
+        "print(p.registry.champion_version('demo'), p.history.identity(), 'mlflow' in sys.modules)"
+    )
+    assert _python(code).split() == ["1", platform.history.identity(), "False"]
+
+
+def test_where_there_is_no_workspace_there_is_neither_history_nor_champion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(project.HOME_VARIABLE, str(tmp_path / "nowhere"))
+    there = platforms.get("local")
+    assert there.history.identity() is None
+    assert there.registry.champion_version("demo") is None
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DROP TABLE registered_model_aliases",
+        "UPDATE model_versions SET current_stage = 'Deleted_Internal'",
+        "UPDATE registered_model_aliases SET version = 7",
+    ],
+)
+def test_a_champion_that_cannot_be_told_is_refused_with_and_without_mlflow(
+    platform: Platform, model_folder: Path, home: Path, damage: str
+) -> None:
+    run = platform.history.record("demo", parameters={}, metrics={}, tags={}, files=model_folder)
+    platform.registry.register("demo", run, tags={}, key="run-1")
+    platform.registry.promote("demo", "1")
+    with (
+        contextlib.closing(sqlite3.connect(project.home() / "workspace" / "mlflow.db")) as database,
+        database,
+    ):
+        database.execute(damage)
+    with pytest.raises(PlatformError):
+        platform.registry.champion_version("demo")
+    with pytest.raises(PlatformError):
+        platform.registry.champion("demo")
+
+
+def test_a_damaged_database_has_no_identity(home: Path) -> None:
+    database = project.home() / "workspace" / "mlflow.db"
+    files.write_text(database, "no database")
+    with pytest.raises(PlatformError, match=r"mlflow\.db can't be read"):
+        platforms.get("local").history.identity()
+
+
+def test_a_new_database_is_another_history_and_a_moved_one_the_same(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = platform.history.identity()
+    shutil.copytree(project.home(), tmp_path / "copy")
+    for name in (tmp_path / "copy" / "workspace").glob("mlflow.db*"):
+        name.rename(tmp_path / name.name)
+    monkeypatch.setenv(project.HOME_VARIABLE, str(tmp_path / "copy"))
+    assert platforms.get("local").history.identity() is None
+    platforms.get("local").provision()
+    assert platforms.get("local").history.identity() not in (None, identity)
+    for name in tmp_path.glob("mlflow.db*"):
+        name.replace(tmp_path / "copy" / "workspace" / name.name)
+    assert platforms.get("local").history.identity() == identity
 
 
 def test_a_workspace_that_was_moved_reads_and_writes_where_it_is_now(

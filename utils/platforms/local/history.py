@@ -117,6 +117,20 @@ class LocalHistory:
                 raise PlatformError(f"The training {run} has no file or folder {path!r}.")
         return destination / path
 
+    def identity(self) -> str | None:
+        """Return when the local database was made, or a server's address and when its database was made.
+
+        Raises
+        ------
+        PlatformError
+            If the database or the server can't be read.
+        """
+        store = self._store
+        if store.lookup is None:
+            return store.location
+        made = store.lookup.made()
+        return f"{store.location} {made}".rstrip() if store.server else made
+
     def _log(
         self,
         run: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -106,6 +107,21 @@ class LocalRegistry:
             if model is None or CHAMPION not in model.aliases:
                 return None
             return _version(self._store.client.get_model_version(name, str(model.aliases[CHAMPION])))
+
+    def champion_version(self, name: str) -> str | None:
+        """Return the number of the version with the alias "champion", without importing MLflow.
+
+        Raises
+        ------
+        PlatformError
+            If the database or the server can't be read, or the alias points to a version that isn't there.
+        """
+        lookup = self._store.lookup
+        # MLflow looks for the registry elsewhere where this variable names another than the history's place.
+        if lookup is None or (self._store.server and os.environ.get("MLFLOW_REGISTRY_URI")):
+            found = self.champion(name)
+            return found.version if found is not None else None
+        return lookup.alias(name, CHAMPION)
 
     def promote(self, name: str, version: str) -> None:
         """Give a version the alias "champion", which the one before loses.

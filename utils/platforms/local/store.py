@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from filelock import FileLock, Timeout
 
+from utils.platforms.local.lookup import Database, Server
 from utils.platforms.protocol import PlatformError
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -57,6 +58,13 @@ class Store:
             return str(self.database)
         parts = urlsplit(self.server)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+    @property
+    def lookup(self) -> Database | Server | None:
+        """What answers without MLflow, or None for a database that only MLflow can read."""
+        if self.server is None:
+            return Database(self.database)
+        return Server(self.server) if self.server.startswith(("http://", "https://")) else None
 
     @property
     def client(self) -> Any:
