@@ -91,6 +91,11 @@ class Progress:
                 + (f": {step.reason}" if step.reason else "")
             )
 
+    def say(self, line: str) -> None:
+        """Add a line to a log; a terminal's table shows as much by itself."""
+        if self._live is None:
+            self._print(line)
+
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -98,7 +103,8 @@ class Progress:
         """Return the steps with their states, times and reasons."""
         table = Table.grid(padding=(0, 2))
         for step in self._run.steps:
-            doing = f"cell {step.cells_done} of {step.cells}" if step.cells else "starting its kernel"
+            cells = f"cell {step.cells_done} of {step.cells}" if step.cells else "starting its kernel"
+            doing = step.reason or cells
             style = _STYLES.get(step.state, "dim")
             table.add_row(
                 Text(f"{SYMBOLS[step.state]} {step.name}", style),

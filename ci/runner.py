@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,6 +15,7 @@ from ci.kernels import Kernels
 from ci.parameters import Parameters, Value
 from ci.pipeline import Pipeline
 from ci.runs import Failure, Run, Step
+from ci.sweeps.space import Sweep
 from ci.verdicts import conclude
 from utils import approvals, platforms
 
@@ -44,15 +45,23 @@ class Runner:
         The values for its notebooks.
     changed : callable
         Told of each step whose state has changed.
+    say : callable
+        Told in a line of each trial of a sweep that has ended.
     """
 
     def __init__(
-        self, chain: Pipeline, run: Run, parameters: Parameters, changed: Callable[[Step], None]
+        self,
+        chain: Pipeline,
+        run: Run,
+        parameters: Parameters,
+        changed: Callable[[Step], None],
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._chain = chain
         self._run = run
         self._parameters = parameters
         self._changed = changed
+        self._say = say
         self._kernels: Kernels | None = None
         self._previous = _previous(run)
 
@@ -132,7 +141,7 @@ class Runner:
                     step, failure or Failure(name=type(error).__name__, message=str(error)), undo=not again
                 )
             else:
-                return self._move(step, "succeeded", "")
+                return self._move(step, "succeeded", step.reason)
         return False
 
     def _start(self, step: Step) -> None:
@@ -146,13 +155,13 @@ class Runner:
             self._kernels = stack.enter_context(
                 Kernels(self._chain.preload, self._run.folder / "kernels.log")
             )
+        if self._run.sweep is not None and self._run.sweep.step == step.name:
+            self._sweep(step, self._run.sweep, self._kernels)
+            return
         from ci import execution
 
         declared = self._chain.steps[step.name]
-        step.parameters = {
-            name: runs.Parameter(value=value.value, source=value.source)
-            for name, value in self._values(step).items()
-        }
+        step.parameters = _recorded(self._values(step, self._parameters, f"runs/{self._run.id}"))
         step.executed = f"notebooks/{step.name}.ipynb"
         executed = self._run.folder / step.executed
 
@@ -179,14 +188,23 @@ class Runner:
                     Failure(name="Blocked", message=str(step.scraps.get("reason") or "no reason was given"))
                 )
 
-    def _values(self, step: Step) -> dict[str, Value]:
+    def _sweep(self, step: Step, sweep: Sweep, kernels: Kernels) -> None:
+        from ci.sweeps import execution
+
+        def values(given: Mapping[str, Any], run_dir: str) -> dict[str, runs.Parameter]:
+            return _recorded(self._values(step, self._parameters.varied(sweep.given(given)), run_dir))
+
+        work = execution.Work(self._chain, self._run, sweep, kernels, values, self._publish, self._say)
+        execution.execute(work, step)
+
+    def _values(self, step: Step, parameters: Parameters, run_dir: str) -> dict[str, Value]:
         declared, notebook = self._chain.steps[step.name], self._chain.steps[step.name].notebook
         scraps = {name: Value(self._scrap(address), address) for name, address in declared.takes.items()}
-        values = self._parameters.of(notebook, scraps)
+        values = parameters.of(notebook, scraps)
         given = {
             "scenario": self._run.scenario,
             "platform": self._run.platform,
-            "run_dir": f"runs/{self._run.id}",
+            "run_dir": run_dir,
         }
         values |= {
             name: Value(value, "the run")
@@ -258,6 +276,10 @@ class Runner:
     def _publish(self) -> None:
         self._run.save()
         reports.write(self._run, previous=self._previous)
+
+
+def _recorded(values: Mapping[str, Value]) -> dict[str, runs.Parameter]:
+    return {name: runs.Parameter(value=value.value, source=value.source) for name, value in values.items()}
 
 
 def render(run: Run) -> Path:
