@@ -70,7 +70,7 @@ def interval(low: Any, high: Any, places: int) -> str:
 
 def uncertain(value: Any, error: Any) -> str:
     """Return a number with its standard error, to the error's second digit: "55.2 ± 1.1"."""
-    places = max(decimals([value], 3), min(decimals([error], 2), 6))
+    places = decimals([error], 2) if is_number(error) and error else decimals([value])
     return f"{number(value, places)} ± {number(error, places)}"
 
 
