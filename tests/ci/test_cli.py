@@ -62,7 +62,7 @@ def started(toy: Toy, fifo: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "resume", "approve", "reject", "status", "report", "down", "stages"]
+    "command", ["", "run", "sweep", "resume", "approve", "reject", "status", "report", "down", "stages"]
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = call(*command.split(), "--help")

@@ -46,6 +46,17 @@ def test_a_terminal_shows_the_cell_that_is_running() -> None:
     assert "cell 4 of 9" in text(shown)
 
 
+def test_a_terminal_shows_how_far_a_sweep_is_in_the_steps_own_line_and_a_log_a_line_for_each_trial() -> None:
+    for terminal in (True, False):
+        record, shown = run(), console(terminal=terminal)
+        with Progress(record, shown) as progress:
+            record.steps[1].state, record.steps[1].reason = "running", "3 of 9 trials done"
+            progress.changed(record.steps[1])
+            progress.say("✓ train, trial 3 of 9: alpha [1]")
+        assert ("3 of 9 trials done" in text(shown)) == terminal
+        assert ("✓ train, trial 3 of 9: alpha [1]\n" in text(shown)) == (not terminal)
+
+
 def test_a_log_has_a_line_for_each_change_with_state_and_reason() -> None:
     record, shown = run(), console(terminal=False)
     with Progress(record, shown) as progress:
