@@ -19,8 +19,6 @@ from utils import project
 if TYPE_CHECKING:
     from ci.runs import Step
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
 
 class SweepError(RuntimeError):
     """No trial of a sweep has succeeded; `failure` says how the first one failed."""
@@ -39,11 +37,10 @@ def jobs(sweep: Sweep) -> int:
 def share_processors(sweep: Sweep) -> None:
     """Let each kernel compute in its share of the processors, unless the environment says otherwise already.
 
-    Else each of the trials would start as many threads as there are processors. Libraries read
-    it once, so that it has to be set before the kernel server starts.
+    Else each of the trials would start as many threads as there are processors. OpenMP, OpenBLAS and MKL
+    read it once, so that it has to be set before the kernel server starts.
     """
-    for name in _THREADS:
-        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // jobs(sweep))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs(sweep))))
 
 
 def execute(work: Work, step: Step) -> None:
