@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -43,7 +43,7 @@ glue("validation", found)
 def swept(toy: Toy) -> Callable[..., Toy]:
     """A function that makes the toy: of cells before the one that glues the score, and declarations."""
 
-    def make(*cells: str, **declared: object) -> Toy:
+    def make(*cells: str, **declared: Any) -> Toy:
         toy.step(
             "train", GLUE, *cells, SCORE, parameters=PARAMETERS, gives={"validation": "dict"}, **declared
         )
