@@ -1,4 +1,4 @@
-"""The commands: `python -m ci run`, `resume`, `approve`, `reject`, `status`, `report`, `down`, `stages`."""
+"""The commands: `python -m ci run`, `sweep`, `resume`, `approve`, `reject`, `status`, and some others."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ci.parameters import Parameters
     from ci.pipeline import Pipeline
     from ci.runs import Run
+    from ci.sweeps.space import Sweep
 
 FAILED, USAGE = 1, 2
 _GOOD = ("released", "not_better", "waiting", "stopped")
@@ -99,6 +100,13 @@ def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
     return _pipeline_option(command)
 
 
+_jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="How many of a sweep's trials run at once.  [default: as many as there are processors]",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
     """Run the lifecycle of a model as a pipeline of notebooks.
@@ -107,6 +115,7 @@ def main() -> None:
     python -m ci run                   setup … staging, then wait at the gate
     python -m ci approve               approve, and go on to production
     python -m ci run -p alpha 0.5     another value for a parameter
+    python -m ci sweep -p alpha 0.1,1 many values at once, the best goes on
 
     Exit codes: 0 released, not better, or waiting at the gate; 1 failed, blocked or rejected;
     2 wrong usage or parameters; 128+n ended by signal n.
@@ -151,16 +160,65 @@ def run(
 
 
 @main.command()
+@click.option(
+    "--scenario", default="diabetes", show_default=True, help="Name of parameters/<scenario>.yml, or a file."
+)
+@click.option("--platform", default="local", show_default=True, help="Where it runs.")
+@click.option("--run-id", help="Name the run; with --force, begin a sweep anew in a run of that name.")
+@_jobs_option
+@_selection
+def sweep(
+    scenario: str,
+    platform: str,
+    run_id: str | None,
+    jobs: int | None,
+    file: Path,
+    stage: str | None,
+    until: str | None,
+    overrides: tuple[tuple[str, str], ...],
+    force: bool,
+) -> None:
+    """Begin a run that trains for many values of its parameters, and goes on with the best.
+
+    \b
+    python -m ci sweep -p alpha 0.01,0.1,1                    three trainings
+    python -m ci sweep -p alpha 0.01,0.1 -p scale true,false  four, a grid
+
+    Without several values for any -p, the key `sweep` of the scenario's file says what is searched.
+    """  # noqa: D301 - \b is click's sign for lines to keep as they are
+    from ci import continuation, runs
+    from ci.pipeline import Pipeline
+    from ci.sweeps import request
+
+    with _refusals():
+        _demand_one(stage, until)
+        fixed, searched = request.part(overrides)
+        chain = Pipeline(file)
+        parameters = _parameters(chain, scenario, platform, fixed)
+        wanted = request.plan(chain, parameters, chain.parameter_file(scenario), searched, jobs)
+        if force and run_id is not None and run_id in runs.ids():
+            _resume(runs.load(run_id), file, stage, until, fixed, force=True, sweep=wanted)
+            return
+        selected = chain.select(stage, until)
+        continuation.demand_upstream(chain, None, selected)
+        made = continuation.create(chain, parameters, scenario, platform, run_id, wanted)
+        with continuation.locked(made.id):
+            _execute(chain, made, parameters, selected, force=force)
+
+
+@main.command()
 @click.argument("run_id", required=False)
 @click.option("--run-id", "named", help="The same as the argument.")
 @click.option("--scenario", help="Take the newest run of this scenario.")
 @click.option("--platform", help="Take the newest run on this platform.")
+@_jobs_option
 @_selection
 def resume(
     run_id: str | None,
     named: str | None,
     scenario: str | None,
     platform: str | None,
+    jobs: int | None,
     file: Path,
     stage: str | None,
     until: str | None,
@@ -174,7 +232,7 @@ def resume(
     with _refusals():
         _demand_one(stage, until)
         found = _find(run_id or named, scenario, platform)
-        _resume(found, file, stage, until, overrides, force=force)
+        _resume(found, file, stage, until, overrides, force=force, jobs=jobs)
 
 
 @main.command()
@@ -351,6 +409,8 @@ def _resume(
     overrides: Sequence[tuple[str, str]],
     *,
     force: bool,
+    jobs: int | None = None,
+    sweep: Sweep | None = None,
 ) -> None:
     from ci import continuation, runs
     from ci.pipeline import Pipeline, PipelineError
@@ -367,6 +427,9 @@ def _resume(
         parameters = _parameters(chain, found.scenario, found.platform, overrides, found.overrides)
         if force:
             continuation.begin_again(found, selected)
+        found.sweep = sweep or found.sweep
+        if jobs is not None and found.sweep is not None:
+            found.sweep.jobs = jobs
         continuation.demand_unchanged(found, chain, parameters)
         found.overrides = parameters.overrides
         _execute(chain, found, parameters, selected, force=force)
@@ -376,10 +439,13 @@ def _execute(
     chain: Pipeline, run: Run, parameters: Parameters, selected: Sequence[str], *, force: bool
 ) -> None:
     from ci import progress, runner
+    from ci.sweeps import execution as sweeps
 
+    if run.sweep is not None and run.step(run.sweep.step).state != "succeeded":
+        sweeps.share_processors(run.sweep)
     try:
         with progress.Progress(run) as shown:
-            runner.Runner(chain, run, parameters, shown.changed, force=force).execute(selected)
+            runner.Runner(chain, run, parameters, shown.changed, shown.say, force=force).execute(selected)
     finally:
         for step in run.steps:
             if step.failure is not None and step.state == "failed":

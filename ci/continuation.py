@@ -12,6 +12,8 @@ from ci import runs
 from ci.parameters import Parameters
 from ci.pipeline import Pipeline
 from ci.runs import Failure, Run, Step
+from ci.sweeps import trials
+from ci.sweeps.space import Sweep
 from utils import project
 
 
@@ -19,7 +21,14 @@ class StageError(RuntimeError):
     """The steps asked for can't run yet; the message says which have to run first."""
 
 
-def create(chain: Pipeline, parameters: Parameters, scenario: str, platform: str, run_id: str | None) -> Run:
+def create(
+    chain: Pipeline,
+    parameters: Parameters,
+    scenario: str,
+    platform: str,
+    run_id: str | None,
+    sweep: Sweep | None = None,
+) -> Run:
     """Make the folder and the record of a new run.
 
     Raises
@@ -46,6 +55,7 @@ def create(chain: Pipeline, parameters: Parameters, scenario: str, platform: str
         dirty=revision.dirty,
         lock_digest=project.lock_digest(),
         overrides=parameters.overrides,
+        sweep=sweep,
         steps=[
             Step(name=name, notebook=step.notebook, stage=step.stage) for name, step in chain.steps.items()
         ],
@@ -116,6 +126,8 @@ def begin_again(run: Run, selected: Sequence[str]) -> None:
     for step in run.steps[first:]:
         step.state, step.reason = "pending", ""
         step.reset()
+        if run.sweep is not None and step.name == run.sweep.step:
+            trials.discard(run)
 
 
 def demand_unchanged(run: Run, chain: Pipeline, parameters: Parameters) -> None:
@@ -126,10 +138,14 @@ def demand_unchanged(run: Run, chain: Pipeline, parameters: Parameters) -> None:
     StageError
         Naming the step, the parameter and both values.
     """
+    for name in parameters.overrides.keys() & (run.sweep.parameters if run.sweep else ()):
+        raise StageError(f"The run searches {name}, so that -p {name} can't fix it; begin a new run.")
     for step in run.steps:
         if step.state != "succeeded":
             continue
-        now = parameters.of(step.notebook, {})
+        swept = run.sweep is not None and step.name == run.sweep.step
+        given = parameters.varied(run.sweep.given(run.sweep.best)) if run.sweep and swept else parameters
+        now = given.of(step.notebook, {})
         for name in sorted(now.keys() | step.parameters.keys()):
             if name in chain.fixed or (name in chain.steps[step.name].takes and name not in now):
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ class Parameters:
         self._notebooks = notebooks
         self._fixed = set(fixed)
         self._problems: list[str] = []
-        self._layers: list[dict[str, Value]] = [self._file(scenario), self._file(platform)]
+        # What a sweep searches is for `ci.sweeps` to read; an ordinary run leaves it alone.
+        self._layers: list[dict[str, Value]] = [self._file(scenario, but=("sweep",)), self._file(platform)]
+        self._swept: set[str] = set()
         self.overrides: dict[str, Any] = {}
         base = self._hyperparameters()
         for name, value in (stored or {}).items():
@@ -90,10 +93,54 @@ class Parameters:
         values: dict[str, Value] = {}
         for layer in (*self._layers, scraps):
             values.update({name: value for name, value in layer.items() if name in declarations})
-        given = {name: Value(value, "-p") for name, value in self.overrides.items() if name in declarations}
+        given = {
+            name: Value(value, "the sweep" if name in self._swept else "-p")
+            for name, value in self.overrides.items()
+            if name in declarations
+        }
         if HYPERPARAMETERS in declarations and not given.keys() & {HYPERPARAMETERS}:
             given |= self._merged(values.get(HYPERPARAMETERS), declarations[HYPERPARAMETERS])
         return values | given
+
+    @property
+    def names(self) -> set[str]:
+        """The names that notebooks take."""
+        return set(self._names())
+
+    def check(self, name: str, given: Any, *, typed: bool) -> Any:
+        """Return a value as `-p` would take it.
+
+        Parameters
+        ----------
+        typed : bool
+            Whether it has its type already; otherwise it is a word of the command line.
+
+        Raises
+        ------
+        ParameterError
+            As for an override.
+        """
+        alone = copy.copy(self)
+        alone._problems, alone.overrides = [], {}
+        alone._override(name, given, self._hyperparameters(), typed=typed)
+        if alone._problems:
+            raise ParameterError("\n".join(alone._problems))
+        return alone.overrides[name]
+
+    def example(self, name: str) -> Any:
+        """Return the value of a parameter, or of an entry of hyperparameters, before `-p`."""
+        if name not in self.names:
+            return self._hyperparameters()[name]
+        value = self._names()[name][0][1].default
+        for layer in self._layers:
+            value = layer[name].value if name in layer else value
+        return value
+
+    def varied(self, values: Mapping[str, Any]) -> Parameters:
+        """Return the same parameters but for some values of a sweep, which have been checked before."""
+        other = copy.copy(self)
+        other.overrides, other._swept = {**self.overrides, **values}, {*self._swept, *values}
+        return other
 
     def _merged(self, base: Value | None, declaration: Declaration) -> dict[str, Value]:
         known = self._names()
@@ -102,7 +149,10 @@ class Parameters:
             return {}
         start = base.value if base else declaration.default
         origin = base.source if base else "notebook default"
-        return {HYPERPARAMETERS: Value({**start, **single}, f"{origin}, with -p {', '.join(single)}")}
+        given = ", ".join(name for name in single if name not in self._swept)
+        swept = ", ".join(name for name in single if name in self._swept)
+        words = [f"-p {given}"] * bool(given) + [f"{swept} of the sweep"] * bool(swept)
+        return {HYPERPARAMETERS: Value({**start, **single}, f"{origin}, with {' and '.join(words)}")}
 
     def _names(self) -> dict[str, list[tuple[str, Declaration]]]:
         names: dict[str, list[tuple[str, Declaration]]] = {}
@@ -111,11 +161,11 @@ class Parameters:
                 names.setdefault(declaration.name, []).append((notebook, declaration))
         return names
 
-    def _file(self, path: Path) -> dict[str, Value]:
+    def _file(self, path: Path, but: tuple[str, ...] = ()) -> dict[str, Value]:
         known, layer = self._names(), {}
         where = f"{path.parent.name}/{path.name}"
         for name, value in read_file(path).items():
-            if name == "scenario" and value == path.stem:
+            if name in but or (name == "scenario" and value == path.stem):
                 continue  # said there for stock papermill, which takes the same file and nothing else
             if name in self._fixed:
                 self._problems.append(f"{where}: {name} is set by the pipeline itself; remove it there.")

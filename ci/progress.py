@@ -100,6 +100,11 @@ class Progress:
                 + (f": {step.reason}" if step.reason else "")
             )
 
+    def say(self, line: str) -> None:
+        """Add a line to a log; a terminal's table shows as much by itself."""
+        if self._live is None:
+            click.echo(line)
+
     def _table(self) -> Text:
         from rich.text import Text
 
@@ -168,7 +173,8 @@ def show(path: Path) -> str:
 
 
 def _doing(step: Step) -> str:
-    return f"cell {step.cells_done} of {step.cells}" if step.cells else "starting its kernel"
+    cells = f"cell {step.cells_done} of {step.cells}" if step.cells else "starting its kernel"
+    return step.reason or cells
 
 
 def _folded(text: str, width: int | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from ci.pipeline import Pipeline
 from ci.reporter import Reporter
 from ci.reuse import Reuse
 from ci.runs import Failure, Run, Step
+from ci.sweeps.space import Sweep
 from ci.verdicts import conclude
 from utils import approvals, platforms, project
 
@@ -48,6 +49,8 @@ class Runner:
         The values for its notebooks.
     changed : callable
         Told of each step whose state has changed.
+    say : callable
+        Told in a line of each trial of a sweep that has ended.
     warm : bool
         Whether kernels are forked from a preloaded process, where that can be.
     force : bool
@@ -60,6 +63,7 @@ class Runner:
         run: Run,
         parameters: Parameters,
         changed: Callable[[Step], None],
+        say: Callable[[str], None] = lambda _: None,
         *,
         warm: bool = True,
         force: bool = False,
@@ -68,6 +72,7 @@ class Runner:
         self._run = run
         self._parameters = parameters
         self._changed = changed
+        self._say = say
         self._warm = warm
         self._selected: Sequence[str] = ()
         self._reporter: Reporter | None = None
@@ -137,7 +142,7 @@ class Runner:
 
     def _take(self, step: Step) -> bool:
         """Take an earlier run's result for a step, if nothing has changed; return whether it was."""
-        taken = self._reuse.take(step, self._values(step))
+        taken = self._reuse.take(step, self._values(step, self._parameters, f"runs/{self._run.id}"))
         return taken and self._move(step, "succeeded", f"reused from {step.reused}")
 
     def _attempt(self, step: Step, stack: ExitStack) -> bool:
@@ -160,7 +165,7 @@ class Runner:
                     step, failure or Failure(name=type(error).__name__, message=str(error)), undo=not again
                 )
             else:
-                return self._move(step, "succeeded", self._reuse.why)
+                return self._move(step, "succeeded", step.reason or self._reuse.why)
         return False
 
     def _start(self, step: Step) -> None:
@@ -175,6 +180,9 @@ class Runner:
             self._kernels = stack.enter_context(
                 Kernels(self._chain.preload, self._run.folder / "kernels.log", warm=self._warm)
             )
+        if self._run.sweep is not None and self._run.sweep.step == step.name:
+            self._sweep(step, self._run.sweep, self._kernels)
+            return
         from ci import execution
         from ci.kernels.standby import Standby
 
@@ -182,10 +190,7 @@ class Runner:
         if self._standby is None:
             self._standby = stack.enter_context(closing(Standby(project.root(), options)))
         declared = self._chain.steps[step.name]
-        step.parameters = {
-            name: runs.Parameter(value=value.value, source=value.source)
-            for name, value in self._values(step).items()
-        }
+        step.parameters = _recorded(self._values(step, self._parameters, f"runs/{self._run.id}"))
         step.executed = f"notebooks/{step.name}.ipynb"
         executed = self._run.folder / step.executed
 
@@ -220,14 +225,23 @@ class Runner:
         following = self._selected[list(self._selected).index(step.name) + 1 :]
         return bool(following) and not self._chain.steps[following[0]].gate
 
-    def _values(self, step: Step) -> dict[str, Value]:
+    def _sweep(self, step: Step, sweep: Sweep, kernels: Kernels) -> None:
+        from ci.sweeps import execution
+
+        def values(given: Mapping[str, Any], run_dir: str) -> dict[str, runs.Parameter]:
+            return _recorded(self._values(step, self._parameters.varied(sweep.given(given)), run_dir))
+
+        work = execution.Work(self._chain, self._run, sweep, kernels, values, self._publish, self._say)
+        execution.execute(work, step)
+
+    def _values(self, step: Step, parameters: Parameters, run_dir: str) -> dict[str, Value]:
         declared, notebook = self._chain.steps[step.name], self._chain.steps[step.name].notebook
         scraps = {name: Value(self._scrap(address), address) for name, address in declared.takes.items()}
-        values = self._parameters.of(notebook, scraps)
+        values = parameters.of(notebook, scraps)
         given = {
             "scenario": self._run.scenario,
             "platform": self._run.platform,
-            "run_dir": f"runs/{self._run.id}",
+            "run_dir": run_dir,
         }
         values |= {
             name: Value(value, "the run")
@@ -305,6 +319,10 @@ class Runner:
         elif self._run.ended is not None:
             # No notebook has run: there is no time that a process of their own could save.
             reports.refresh(self._run)
+
+
+def _recorded(values: Mapping[str, Value]) -> dict[str, runs.Parameter]:
+    return {name: runs.Parameter(value=value.value, source=value.source) for name, value in values.items()}
 
 
 @contextmanager

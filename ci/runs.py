@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ci.sweeps.space import Sweep
 from utils import files, project
 
 StepState = Literal["pending", "running", "succeeded", "skipped", "failed", "waiting"]
@@ -160,6 +161,8 @@ class Run(Record):
         The verdict in a sentence.
     overrides : dict
         What `-p` gave, as validated.
+    sweep : Sweep or None
+        What is searched, where one of the steps runs many times and the best is taken.
     """
 
     schema_version: Literal[1] = 1
@@ -174,6 +177,7 @@ class Run(Record):
     dirty: bool
     lock_digest: str
     overrides: dict[str, Any] = Field(default_factory=dict)
+    sweep: Sweep | None = None
     steps: list[Step]
     approval: dict[str, Any] | None = None
 

@@ -48,12 +48,18 @@ STYLE: dict[Any, Any] = {
 class Plot(Figure):
     """A figure that shows itself in a notebook, and that pyplot neither knows nor keeps in memory."""
 
+    _drawn: bytes | None = None
+
     def png(self) -> bytes:
-        """Draw it at twice its size in pixels, for sharp text."""
-        buffer = io.BytesIO()
-        with rc_context(STYLE):
-            self.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
-        return buffer.getvalue()
+        """Draw it at twice its size in pixels, for sharp text; only anew if something in it has changed."""
+        if self._drawn is None or self.stale:
+            buffer = io.BytesIO()
+            with rc_context(STYLE):
+                self.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+            self._drawn = buffer.getvalue()
+            # Whatever changes in it, matplotlib says so by this.
+            self.stale = False
+        return self._drawn
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         width, height = (int(inches * 100) for inches in self.get_size_inches())

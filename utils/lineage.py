@@ -14,7 +14,7 @@ def of(run_folder: Path, snapshot: Snapshot) -> dict[str, str]:
     Parameters
     ----------
     run_folder : Path
-        Whose name is the run's id.
+        Whose name is the run's id, or that of a trial in it.
     snapshot : Snapshot
         The data that the model is trained and judged on.
 
@@ -26,7 +26,7 @@ def of(run_folder: Path, snapshot: Snapshot) -> dict[str, str]:
     """
     revision = project.revision()
     return {
-        "run": run_folder.name,
+        "run": project.run_name(run_folder),
         "commit": revision.commit,
         "dirty": "yes" if revision.dirty else "no",
         "data": snapshot.source,

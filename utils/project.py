@@ -31,6 +31,12 @@ def resolve(path: str | Path) -> Path:
     return home() / path
 
 
+def run_name(folder: Path) -> str:
+    """Return what a run folder is called below runs/: its id, or "<run-id>/trials/3" for a sweep's trial."""
+    runs = home() / "runs"
+    return folder.relative_to(runs).as_posix() if folder.is_relative_to(runs) else folder.name
+
+
 def lock_digest() -> str:
     """Return the SHA-256 of requirements.lock: which versions the environment was made of.
 

@@ -164,6 +164,24 @@ def row_hashes(frame: pd.DataFrame, plan: SplitPlan, target: str, *, key: bytes 
         raise SplitError(f"{error} Drop that column, or name a key.") from None
 
 
+def moments(column: pd.Series) -> pd.Series:
+    """Read a column of times: numbers as they are, all else as dates, in UTC.
+
+    Raises
+    ------
+    SplitError
+        If it holds what is no date in ISO 8601.
+    """
+    if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
+        return column
+    if not types.is_datetime64_any_dtype(column.dtype):
+        column = column.astype(str)
+    try:
+        return pd.to_datetime(column, utc=True, format="ISO8601")
+    except (ValueError, OverflowError) as error:
+        raise SplitError(_no_date(column, error)) from None
+
+
 def describe(plan: SplitPlan) -> dict[str, Any]:
     """Return a plan as a record.
 
@@ -244,19 +262,21 @@ def _on_or_after(column: pd.Series, cutoff: str) -> NDArray[np.bool_]:
             f"{int(column.isna().sum())} rows have no {column.name!r}, so they can't be split by time; "
             "remove them or give them one."
         )
-    if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
+    found = moments(column)
+    if not types.is_datetime64_any_dtype(found.dtype):
         if not _is_number(cutoff):
             raise SplitError(f"{column.name!r} holds numbers, but time_cutoff is {cutoff!r}: give a number.")
-        return (column >= float(cutoff)).to_numpy(dtype=bool)
-    if not types.is_datetime64_any_dtype(column.dtype):
-        column = column.astype(str)
+        return (found >= float(cutoff)).to_numpy(dtype=bool)
     try:
-        moments = pd.to_datetime(column, utc=True, format="ISO8601")
         limit = pd.to_datetime(cutoff, utc=True, format="ISO8601")
     except (ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise SplitError(f"{column.name!r} can't be read as dates in ISO 8601: {reason}.") from None
-    return (moments >= limit).to_numpy(dtype=bool)
+        raise SplitError(_no_date(column, error)) from None
+    return (found >= limit).to_numpy(dtype=bool)
+
+
+def _no_date(column: pd.Series, error: Exception) -> str:
+    reason = str(error).splitlines()[0].rstrip(".")
+    return f"{column.name!r} can't be read as dates in ISO 8601: {reason}."
 
 
 def _is_number(text: str) -> bool:

@@ -71,15 +71,15 @@ def ensure(notebook: str, run_dir: str, *, scenario: str, platform: str, environ
 
 
 def interactive(folder: Path) -> bool:
-    """Whether a run folder is a person's at a notebook, not that of a pipeline's run."""
-    return not (folder / "run.json").exists()
+    """Whether a run folder is a person's at a notebook, not that of a pipeline's run or a trial's."""
+    return not any((folder / record).exists() for record in ("run.json", "trial.json"))
 
 
 def _make(notebook: str, folder: Path, given: dict[str, str]) -> None:
     if not interactive(folder):
         raise UpstreamError(
-            f"The run {folder.name} has no results of {notebook} yet; run it: "
-            f"python -m ci resume {folder.name}"
+            f"The run {project.run_name(folder)} has no results of {notebook} yet; run it: "
+            f"python -m ci resume {project.run_name(folder).partition('/')[0]}"
         )
     source = project.root() / "notebooks" / f"{notebook}.ipynb"
     output = folder / "notebooks" / f"{notebook}.ipynb"

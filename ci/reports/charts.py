@@ -1,89 +1,16 @@
-"""Drawings as inline SVG.
-
-They have no viewBox: places are percentages, sizes are pixels, so that a
-drawing takes the width it is given while its text stays as large as the text
-around it, on a phone too. Colours come from the page's style sheet.
-"""
+"""Drawings as inline SVG; see `ci.reports.svg` for what they are made of."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ci.reports import text
-
-
-def _tag(name: str, *children: str, **attributes: object) -> Markup:
-    """Return an element. Children and attributes are escaped unless they are Markup."""
-    given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(str(content))}"'
-        for key, content in attributes.items()
-    )
-    inside = Markup("").join(children)
-    return Markup(f"<{name}{given}>{inside}</{name}>")  # noqa: S704 - each part is escaped above
-
-
-def _at(fraction: float) -> str:
-    return f"{fraction * 100:.2f}%"
-
-
-def _figure(
-    parts: Sequence[Markup], *, height: int, title: str, description: str, css: str, name: str
-) -> Markup:
-    return _tag(
-        "svg",
-        _tag("title", title, id=f"{name}-title"),
-        _tag("desc", description, id=f"{name}-desc"),
-        *parts,
-        role="img",
-        aria_labelledby=f"{name}-title",
-        aria_describedby=f"{name}-desc",
-        class_=f"chart {css}",
-        width="100%",
-        height=height,
-    )
-
-
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Return round numbers (1, 2 or 5 times a power of ten apart) that lie within a range."""
-    if not high > low:
-        return [low]
-    raw = (high - low) / max(wanted, 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
-
-
-def _places(marks: Sequence[float]) -> int:
-    """Return the decimals that tell the marks of an axis apart."""
-    return max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9)) if len(marks) > 1 else 2
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Where a number lies between the ends of an axis, as a fraction of the drawing."""
-
-    low: float
-    high: float
-    start: float = 0.0
-    end: float = 1.0
-
-    @classmethod
-    def around(cls, values: Sequence[float], margin: float, start: float = 0.0, end: float = 1.0) -> Scale:
-        """Return the scale that shows all values with a margin (a share of their range)."""
-        low, high = min(values), max(values)
-        room = (high - low) * margin or abs(high) * margin or 1.0
-        return cls(low - room, high + room, start, end)
-
-    def __call__(self, value: float) -> float:
-        """Return the place of a number."""
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+from ci.reports.svg import Scale, at, figure, tag, tick_places
+from ci.reports.svg import ticks as ticks
 
 
 def difference(
@@ -120,37 +47,33 @@ def difference(
     good_from, good_to = (0.0, scale(needed or 0.0)) if lower_is_better else (scale(needed or 0.0), 1.0)
     better, worse = ("left", "right") if lower_is_better else ("right", "left")
     sides = {"left": ("0", "start", "← challenger {}"), "right": ("100%", "end", "challenger {} →")}
-    parts = [
-        _tag("rect", x=_at(good_from), y=24, width=_at(good_to - good_from), height=72, class_="good-side")
-    ]
+    parts = [tag("rect", x=at(good_from), y=24, width=at(good_to - good_from), height=72, class_="good-side")]
     for side, word in ((better, "better"), (worse, "worse")):
         x, anchor, pattern = sides[side]
-        parts.append(_tag("text", pattern.format(word), x=x, y=14, text_anchor=anchor, class_="side"))
+        parts.append(tag("text", pattern.format(word), x=x, y=14, text_anchor=anchor, class_="side"))
     marks = ticks(scale.low, scale.high, 5)
     for tick in marks:
-        x = _at(scale(tick))
-        parts.append(_tag("line", x1=x, x2=x, y1=96, y2=101, class_="axis"))
+        x = at(scale(tick))
+        parts.append(tag("line", x1=x, x2=x, y1=96, y2=101, class_="axis"))
         if 0.03 < scale(tick) < 0.97:
-            name = text.number(tick, _places(marks), sign=True)
-            parts.append(_tag("text", name, x=x, y=115, text_anchor="middle", class_="tick"))
-    parts.append(_tag("line", x1="0", x2="100%", y1=96, y2=96, class_="axis"))
-    parts.append(_tag("line", x1=_at(zero), x2=_at(zero), y1=52, y2=96, class_="zero"))
+            name = text.number(tick, tick_places(marks), sign=True)
+            parts.append(tag("text", name, x=x, y=115, text_anchor="middle", class_="tick"))
+    parts.append(tag("line", x1="0", x2="100%", y1=96, y2=96, class_="axis"))
+    parts.append(tag("line", x1=at(zero), x2=at(zero), y1=52, y2=96, class_="zero"))
     if needed is not None:
-        x = _at(scale(needed))
-        parts.append(_tag("line", x1=x, x2=x, y1=52, y2=96, class_="needed"))
+        x = at(scale(needed))
+        parts.append(tag("line", x1=x, x2=x, y1=52, y2=96, class_="needed"))
     a, b, middle = scale(low), scale(high), scale(estimate)
     parts += [
-        _tag("line", x1=_at(a), x2=_at(b), y1=62, y2=62, class_="interval"),
-        *(_tag("line", x1=_at(x), x2=_at(x), y1=55, y2=69, class_="interval-end") for x in (a, b)),
-        _tag("circle", cx=_at(middle), cy=62, r=6.5, class_="estimate"),
+        tag("line", x1=at(a), x2=at(b), y1=62, y2=62, class_="interval"),
+        *(tag("line", x1=at(x), x2=at(x), y1=55, y2=69, class_="interval-end") for x in (a, b)),
+        tag("circle", cx=at(middle), cy=62, r=6.5, class_="estimate"),
         _label(middle, 45, text.number(estimate, places, sign=True), "value"),
     ]
     # The ends are labelled inwards, away from the lines that lie outside, where there is room for both.
     if b - a > 0.34:
         parts += [
-            _tag(
-                "text", text.number(end, places, sign=True), x=_at(x), y=84, text_anchor=side, class_="bound"
-            )
+            tag("text", text.number(end, places, sign=True), x=at(x), y=84, text_anchor=side, class_="bound")
             for end, x, side in ((low, a, "start"), (high, b, "end"))
         ]
     words = (
@@ -161,7 +84,7 @@ def difference(
     )
     if needed is not None:
         words += f" The scenario asks for {text.number(needed, places, sign=True)} or better."
-    return _figure(
+    return figure(
         parts,
         height=122,
         title=f"Difference in {metric}, {confidence} interval",
@@ -173,17 +96,17 @@ def difference(
 
 def _label(x: float, y: int, content: str, css: str) -> Markup:
     anchor = "start" if x < 0.08 else "end" if x > 0.92 else "middle"
-    return _tag("text", content, x=_at(x), y=y, text_anchor=anchor, class_=css)
+    return tag("text", content, x=at(x), y=y, text_anchor=anchor, class_=css)
 
 
 def deviation(value: float, largest: float, *, good: bool | None) -> Markup:
     """Draw one difference as a bar to the left or right of a centre line; its number stands beside it."""
     share = 0.5 * min(1.0, abs(value) / largest) if largest else 0.0
     css = "even" if good is None else "good" if good else "bad"
-    return _tag(
+    return tag(
         "svg",
-        _tag("rect", x=_at(0.5 if value > 0 else 0.5 - share), y=3, width=_at(share), height=8, class_=css),
-        _tag("line", x1="50%", x2="50%", y1=0, y2=14, class_="axis"),
+        tag("rect", x=at(0.5 if value > 0 else 0.5 - share), y=3, width=at(share), height=8, class_=css),
+        tag("line", x1="50%", x2="50%", y1=0, y2=14, class_="axis"),
         aria_hidden="true",
         class_="chart deviation",
         width="100%",
@@ -230,60 +153,60 @@ def history(points: Sequence[Point], *, metric: str, direction: str, name: str) 
     top, bottom, height = 12, 178, 204
     scale = Scale.around(values, 0.12)
     marks = ticks(scale.low, scale.high, 4)
-    places = _places(marks)
+    places = tick_places(marks)
 
     def x(index: int) -> str:
-        return _at(0.015 + 0.97 * index / (len(points) - 1))
+        return at(0.015 + 0.97 * index / (len(points) - 1))
 
     def y(value: float) -> str:
         return f"{bottom - scale(value) * (bottom - top):.1f}"
 
     numbers, parts = [], []
     for tick in marks:
-        parts.append(_tag("line", x1="0", x2="100%", y1=y(tick), y2=y(tick), class_="grid"))
+        parts.append(tag("line", x1="0", x2="100%", y1=y(tick), y2=y(tick), class_="grid"))
         text_ = text.number(tick, places)
-        numbers.append(_tag("text", text_, x="100%", y=y(tick), dy=4, text_anchor="end", class_="tick"))
+        numbers.append(tag("text", text_, x="100%", y=y(tick), dy=4, text_anchor="end", class_="tick"))
     for css, series in (
         ("line-opponent", [p.opponent for p in points]),
         ("line-challenger", [p.challenger for p in points]),
     ):
         known = [(x(i), y(v)) for i, v in enumerate(series) if v is not None]
         for (x1, y1), (x2, y2) in itertools.pairwise(known):
-            parts.append(_tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=css))
+            parts.append(tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=css))
     for index, point in enumerate(points):
         if point.opponent is not None:
-            parts.append(_tag("circle", cx=x(index), cy=y(point.opponent), r=2.5, class_="mark-opponent"))
+            parts.append(tag("circle", cx=x(index), cy=y(point.opponent), r=2.5, class_="mark-opponent"))
     for index, point in enumerate(points):
-        mark = _tag("svg", _shape(point.kind), x=x(index), y=y(point.challenger), overflow="visible")
-        parts.append(_tag("g", _tag("title", point.name), mark))
+        mark = tag("svg", _shape(point.kind), x=x(index), y=y(point.challenger), overflow="visible")
+        parts.append(tag("g", tag("title", point.name), mark))
     for index in (0, len(points) - 1):
         anchor = "start" if index == 0 else "end"
         when = points[index].when
-        parts.append(_tag("text", when, x=x(index), y=height - 4, text_anchor=anchor, class_="tick"))
+        parts.append(tag("text", when, x=x(index), y=height - 4, text_anchor=anchor, class_="tick"))
     words = (
         f"{metric} of the challenger in {text.count(len(points), 'run')}, oldest first"
         f"{'; ' if direction else ''}{direction}. The newest has {text.number(points[-1].challenger)}. "
         "The table below has all the values."
     )
     # Two drawings side by side, since the plot's places are percentages and the numbers' column is pixels.
-    axis = _tag("svg", *numbers, aria_hidden="true", class_="chart numbers", width=56, height=height)
-    plot = _figure(
+    axis = tag("svg", *numbers, aria_hidden="true", class_="chart numbers", width=56, height=height)
+    plot = figure(
         parts, height=height, title=f"{metric}, run by run", description=words, css="history", name=name
     )
-    return _tag("div", axis, plot, class_="plot")
+    return tag("div", axis, plot, class_="plot")
 
 
 def _shape(kind: str) -> Markup:
     """Return a mark around the origin: a filled circle, a diamond or a ring."""
     if kind == "released":
-        return _tag("circle", r=6, class_="mark-released")
+        return tag("circle", r=6, class_="mark-released")
     if kind == "waiting":
-        return _tag("path", d="M0-7 7 0 0 7-7 0Z", class_="mark-waiting")
-    return _tag("circle", r=4.5, class_="mark-other")
+        return tag("path", d="M0-7 7 0 0 7-7 0Z", class_="mark-waiting")
+    return tag("circle", r=4.5, class_="mark-other")
 
 
 def key(kind: str) -> Markup:
     """Return a mark of `history` for its legend; kind may be "opponent" too."""
-    shape = _tag("circle", r=2.5, class_="mark-opponent") if kind == "opponent" else _shape(kind)
-    inner = _tag("svg", shape, x=8, y=8, overflow="visible")
-    return _tag("svg", inner, aria_hidden="true", class_="chart key", width=16, height=16)
+    shape = tag("circle", r=2.5, class_="mark-opponent") if kind == "opponent" else _shape(kind)
+    inner = tag("svg", shape, x=8, y=8, overflow="visible")
+    return tag("svg", inner, aria_hidden="true", class_="chart key", width=16, height=16)

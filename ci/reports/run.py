@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ci.reports import changes, comparison, pages, text
+from ci.reports import changes, comparison, pages, sweep, text
 from ci.reports.comparison import scraps
 from ci.runs import Run, Step
 from utils import files
@@ -53,6 +53,8 @@ def write(run: Run, previous: Run | None) -> Path:
         figures=_figures(run.folder) if found else [],
         previous=previous,
         changes=None if previous is None else changes.between(previous, run),
+        sweep=sweep.of(run),
+        keys=sweep.KEYS,
         data=scraps(run, "setup"),
         split=split(scraps(run, "setup").get("split")),
         sanity=checks(scraps(run, "setup").get("sanity")),

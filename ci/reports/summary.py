@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ci.reports import comparison, pages
+from ci.reports import comparison, pages, sweep
 from ci.reports import run as report
 from ci.runs import Run
 from utils import files
@@ -22,6 +22,7 @@ def write(run: Run) -> Path:
         actions=report.actions(run),
         approval=report.approval(run),
         comparison=comparison.of(run),
+        sweep=sweep.of(run, drawn=False),
         failed=report.checks(comparison.scraps(run, "setup").get("sanity"))[0],
     )
     return files.write_text(run.folder / "summary.md", content)

@@ -68,6 +68,12 @@ def interval(low: Any, high: Any, places: int) -> str:
     return f"{number(low, places, sign=True)} to {number(high, places, sign=True)}"
 
 
+def uncertain(value: Any, error: Any) -> str:
+    """Return a number with its standard error, to the error's second digit: "55.2 ± 1.1"."""
+    places = decimals([error], 2) if is_number(error) and error else decimals([value])
+    return f"{number(value, places)} ± {number(error, places)}"
+
+
 def percent(share: Any) -> str:
     """Return a share of 1 as a percentage, such as "95 %"."""
     return f"{share * 100:.4g} %" if is_number(share) else "–"

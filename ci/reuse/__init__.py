@@ -63,6 +63,10 @@ class Reuse:
         self._values, self._key = values, None
         self._before = results.scan(self._run.folder)
         earlier = [(other, other.step(step.name)) for other in self._others if _succeeded(other, step)]
+        if self._run.sweep is not None and self._run.sweep.step == step.name:
+            # It goes by many values, and its trials know by themselves which of them have ended well.
+            self.why = ""
+            return False
         if not self._chain.steps[step.name].reuse:
             self.why = FORCED if self._force else ALWAYS if earlier else ""
             return False

@@ -120,7 +120,7 @@ def _counts(name: str) -> bool:
     last = name.rpartition("/")[2]
     return (
         name not in _OF_THE_RUN
-        and not name.startswith(_ASIDE)
+        and not name.startswith((_ASIDE, "trials/"))
         and not (last.startswith(".") and last.endswith(".part"))  # utils.files writes aside
         and not (name.startswith("notebooks/") and name.endswith(".html"))
     )

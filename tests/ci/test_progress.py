@@ -36,6 +36,20 @@ def test_a_terminal_shows_the_cell_that_is_running(capsys: pytest.CaptureFixture
     assert "cell 4 of 9" in shown
 
 
+def test_a_terminal_shows_how_far_a_sweep_is_in_the_steps_own_line_and_a_log_a_line_for_each_trial(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for terminal in (True, False):
+        record = run()
+        with Progress(record, live=terminal) as progress:
+            record.steps[1].state, record.steps[1].reason = "running", "3 of 9 trials done"
+            progress.changed(record.steps[1])
+            progress.say("✓ train, trial 3 of 9: alpha [1]")
+        shown = capsys.readouterr().out
+        assert ("3 of 9 trials done" in shown) == terminal
+        assert ("✓ train, trial 3 of 9: alpha [1]\n" in shown) == (not terminal)
+
+
 def test_a_log_has_a_line_for_each_change_with_state_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
     record = run()
     with Progress(record) as progress:

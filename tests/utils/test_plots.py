@@ -227,3 +227,11 @@ def test_a_saved_figure_is_a_png_of_twice_the_pixels(tmp_path: Path) -> None:
     width = int.from_bytes(path.read_bytes()[16:20])
     assert width == 1600
     assert [file.name for file in path.parent.iterdir()] == ["figure.png"]
+
+
+def test_a_figure_is_drawn_again_only_if_something_in_it_has_changed() -> None:
+    figure = plots.latency([1.0, 2.0, 3.0])
+    first = figure.png()
+    assert figure.png() is first
+    figure.axes[0].lines[0].set_color("red")
+    assert figure.png() != first

@@ -76,3 +76,9 @@ def test_outside_a_checkout_the_revision_is_unknown_and_counts_as_dirty(
 def test_without_git_the_revision_is_unknown_and_counts_as_dirty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert project.revision() == project.Revision("unknown", dirty=True)
+
+
+def test_a_run_folder_is_named_by_its_place_below_runs(home: Path, tmp_path: Path) -> None:
+    assert project.run_name(project.home() / "runs" / "r1") == "r1"
+    assert project.run_name(project.home() / "runs" / "r1" / "trials" / "3") == "r1/trials/3"
+    assert project.run_name(tmp_path / "elsewhere" / "r2") == "r2"

@@ -195,3 +195,12 @@ def test_in_a_pipelines_run_no_service_is_deployed_either(
     (packaged / "run.json").write_text("{}")
     with pytest.raises(UpstreamError, match="no results of 06_deploy"):
         ensure("07_test", environment="staging")
+
+
+def test_in_the_folder_of_a_sweeps_trial_nothing_is_made_either(root: Path, home: Path) -> None:
+    trial = home / "runs" / "r1" / "trials" / "3"
+    trial.mkdir(parents=True)
+    (trial / "trial.json").touch()
+    with pytest.raises(UpstreamError, match=r"r1/trials/3 has no .* run it: python -m ci resume r1$"):
+        upstream.ensure("02_train", "runs/r1/trials/3", scenario="demo", platform="local")
+    assert [path.name for path in trial.iterdir()] == ["trial.json"]
