@@ -106,8 +106,10 @@ class Pipeline:
 
     Attributes
     ----------
+    file : Path
+        Its own.
     folder : Path
-        Where its file is, and the scenarios' and platforms' beside it.
+        Where that is, and the scenarios' and platforms' beside it.
     notebooks : Path
         The folder of its notebooks.
     steps : dict of Step
@@ -120,6 +122,7 @@ class Pipeline:
 
     def __init__(self, file: Path) -> None:
         content = _read(file)
+        self.file = file
         self.folder = file.resolve().parent
         self.notebooks = (self.folder / content.notebooks).resolve()
         self.steps: Mapping[str, Step] = content.steps

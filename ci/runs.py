@@ -267,3 +267,28 @@ def everything() -> list[Run]:
         with suppress(RunError):
             found.append(load(run_id))
     return sorted(found, key=lambda run: run.created)
+
+
+def find(run_id: str | None, scenario: str | None = None, platform: str | None = None) -> Run:
+    """Return the run of that id, or else the newest one of that scenario on that platform.
+
+    Raises
+    ------
+    RunError
+        If there is none.
+    """
+    if run_id is not None:
+        found = load(run_id)
+        for name, asked, has in (
+            ("scenario", scenario, found.scenario),
+            ("platform", platform, found.platform),
+        ):
+            if asked not in (None, has):
+                raise RunError(f"Run {run_id} has {name} {has}, not {asked}.")
+        return found
+    fitting = [
+        run for run in everything() if scenario in (None, run.scenario) and platform in (None, run.platform)
+    ]
+    if not fitting:
+        raise RunError("There is no such run yet; begin one: python -m ci run")
+    return fitting[-1]

@@ -1,0 +1,164 @@
+"""What the commands do that begin a run or go on with one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ci import continuation, progress, runner, runs
+from ci.declarations import ParameterError
+from ci.options import Selection
+from ci.parameters import Parameters
+from ci.pipeline import Pipeline, PipelineError
+from ci.refusals import FAILED
+from ci.runs import Run
+from ci.sweeps import execution, request
+from ci.sweeps.space import Sweep
+from utils import platforms
+from utils.platforms.protocol import PlatformError
+
+_GOOD = ("released", "not_better", "waiting", "stopped")
+
+
+def begin(scenario: str, platform: str, run_id: str | None, selection: Selection) -> None:
+    """Begin a run; or, by force, go on with the run of that id from the steps selected."""
+    if selection.force and run_id is not None and run_id in runs.ids():
+        resume(runs.load(run_id), selection)
+        return
+    chain = Pipeline(selection.file)
+    _create(chain, scenario, platform, run_id, selection, parameters(chain, scenario, platform, selection))
+
+
+def sweep(scenario: str, platform: str, run_id: str | None, jobs: int | None, selection: Selection) -> None:
+    """Begin a run of which one step is swept; or, by force, begin the sweep anew in the run of that id."""
+    fixed, searched = request.part(selection.overrides)
+    chain = Pipeline(selection.file)
+    given = parameters(chain, scenario, platform, selection, fixed)
+    wanted = request.plan(chain, given, chain.parameter_file(scenario), searched, jobs)
+    if selection.force and run_id is not None and run_id in runs.ids():
+        resume(runs.load(run_id), selection, fixed, wanted=wanted)
+        return
+    _create(chain, scenario, platform, run_id, selection, given, wanted)
+
+
+def resume(
+    found: Run,
+    selection: Selection,
+    overrides: Sequence[tuple[str, str]] | None = None,
+    *,
+    jobs: int | None = None,
+    wanted: Sweep | None = None,
+) -> None:
+    """Go on with a run.
+
+    Parameters
+    ----------
+    overrides : sequence of (str, str), optional
+        What `-p` gave, if it is other than the selection's.
+    jobs : int, optional
+        How many trials of a sweep run at once from now on.
+    wanted : Sweep, optional
+        A sweep in the place of the run's own.
+
+    Raises
+    ------
+    PipelineError
+        If the run was made by another pipeline.
+    """
+    chain = Pipeline(selection.file)
+    if list(chain.steps) != [step.name for step in found.steps]:
+        raise PipelineError(
+            f"Run {found.id} was made by another pipeline than {selection.file}; name its own by --pipeline."
+        )
+    selected = chain.select(selection.stage, selection.until)
+    with continuation.locked(found.id):
+        run = runs.load(found.id)
+        continuation.recover(run)
+        given = parameters(chain, run.scenario, run.platform, selection, overrides, run.overrides)
+        if selection.force:
+            continuation.begin_again(run, selected)
+        run.sweep = wanted or run.sweep
+        if jobs is not None and run.sweep is not None:
+            run.sweep.jobs = jobs
+        continuation.demand_unchanged(run, chain, given)
+        run.overrides = given.overrides
+        _execute(chain, run, given, selected, selection)
+
+
+def reject(decided: Run, chain: Pipeline) -> None:
+    """Let a run end that a person has decided against."""
+    selection = Selection(chain.file)
+    given = parameters(chain, decided.scenario, decided.platform, selection, (), decided.overrides)
+    with continuation.locked(decided.id):
+        runner.Runner(chain, decided, given, changed=lambda _: None).execute(chain.select(None, None))
+
+
+def parameters(
+    chain: Pipeline,
+    scenario: str,
+    platform: str,
+    selection: Selection,
+    overrides: Sequence[tuple[str, str]] | None = None,
+    stored: dict[str, Any] | None = None,
+) -> Parameters:
+    """Return the values for a run's notebooks, all of them checked.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such platform, or a name or value is wrong.
+    """
+    try:
+        platforms.demand(platform)
+    except PlatformError as error:
+        raise ParameterError(f"--platform: {error}") from None
+    return Parameters(
+        chain.declarations,
+        chain.parameter_file(scenario),
+        chain.parameter_file(platform),
+        selection.overrides if overrides is None else overrides,
+        stored,
+        chain.fixed,
+    )
+
+
+def _create(
+    chain: Pipeline,
+    scenario: str,
+    platform: str,
+    run_id: str | None,
+    selection: Selection,
+    given: Parameters,
+    wanted: Sweep | None = None,
+) -> None:
+    selected = chain.select(selection.stage, selection.until)
+    continuation.demand_upstream(chain, None, selected)
+    made = continuation.create(chain, given, scenario, platform, run_id, wanted)
+    with continuation.locked(made.id):
+        _execute(chain, made, given, selected, selection)
+
+
+def _execute(
+    chain: Pipeline, run: Run, given: Parameters, selected: Sequence[str], selection: Selection
+) -> None:
+    if run.sweep is not None and run.step(run.sweep.step).state != "succeeded":
+        execution.share_processors(run.sweep)
+    try:
+        with progress.Progress(run) as shown:
+            runner.Runner(
+                chain,
+                run,
+                given,
+                shown.changed,
+                shown.say,
+                warm=selection.kernel == "warm",
+                force=selection.force,
+            ).execute(selected)
+    finally:
+        for step in run.steps:
+            if step.failure is not None and step.state == "failed":
+                progress.print_failure(step, step.failure)
+        progress.print_verdict(run)
+    if run.verdict not in _GOOD:
+        sys.exit(FAILED)
