@@ -225,3 +225,36 @@ def test_two_processes_do_not_work_on_one_run(start: Start, toy: Toy) -> None:
     result = call("resume", "r1", "--pipeline", str(toy.file))
     assert result.exit_code == 2
     assert "Another process works on run r1" in result.output
+
+
+def test_kernels_are_kept_ready_until_they_are_not_wanted_any_more(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "r"))
+    toy.step("first", "import os; print(os.getppid(), 'colorsys' in __import__('sys').modules)")
+    toy.save(preload=["colorsys"])
+    command = [sys.executable, "-m", "ci", "kernels", "--pipeline", str(toy.file)]
+    keeper = subprocess.Popen(command, cwd=project.root(), stdout=subprocess.PIPE, text=True)
+    try:
+        assert keeper.stdout is not None
+        assert "Importing" in keeper.stdout.readline()
+        assert "Ready in" in keeper.stdout.readline()
+        (server,) = psutil.Process(keeper.pid).children()
+        begin = ["run", "--scenario", "scenario", "--pipeline", str(toy.file), "--force"]
+        for kind, forked in [("warm", f"{server.pid} True"), ("cold", f"{os.getpid()} False")]:
+            assert call(*begin, "--run-id", kind, "--kernel", kind).exit_code == 0
+            executed = json.loads((runs.folder(kind) / "notebooks" / "first.ipynb").read_text())
+            assert forked in json.dumps(executed)
+    finally:
+        keeper.terminate()
+        keeper.communicate(timeout=60)
+    assert keeper.returncode == 128 + signal.SIGTERM
+    assert not server.is_running()
+    assert [path for path in (tmp_path / "r").rglob("*") if path.is_socket()] == []
+
+
+def test_an_unknown_kind_of_kernel_is_wrong_usage(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.step("first")
+    assert call("run", "--kernel", "hot").exit_code == 2
+    monkeypatch.setenv("MLOPS_KERNEL", "hot")
+    assert call("run").exit_code == 2
