@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from utils import packaging
 from utils.platforms.local.services import STATE, Place
 from utils.platforms.protocol import Endpoint, PlatformError
@@ -170,6 +168,8 @@ class LocalEndpoints:
 
     @contextlib.contextmanager
     def _locked(self, service: str, environment: str) -> Iterator[Place]:
+        from filelock import FileLock, Timeout
+
         place = self._place(service, environment)
         place.folder.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
-
-from filelock import FileLock, Timeout
 
 from utils.platforms.local.lookup import Database, Server
 from utils.platforms.protocol import PlatformError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 LOCK_SECONDS = 120
@@ -34,12 +36,17 @@ class Store:
     def __init__(self, workspace: Path) -> None:
         self.workspace = workspace
         self.server = os.environ.get(TRACKING_VARIABLE) or None
-        # Reentrant within this object; other processes and other threads wait.
-        self._lock = FileLock(workspace / "mlflow.lock", timeout=LOCK_SECONDS)
         self._client: Any = None
         # "user:password@", as far as the server's address has one.
         user, mark, _ = urlsplit(self.server or "").netloc.rpartition("@")
         self._secret = user + mark
+
+    @functools.cached_property
+    def _lock(self) -> FileLock:
+        """Reentrant within this object; other processes and other threads wait."""
+        from filelock import FileLock
+
+        return FileLock(self.workspace / "mlflow.lock", timeout=LOCK_SECONDS)
 
     @property
     def database(self) -> Path:
@@ -118,6 +125,8 @@ class Store:
         PlatformError
             If another process holds it for two minutes.
         """
+        from filelock import Timeout
+
         self.workspace.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
