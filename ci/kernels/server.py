@@ -24,7 +24,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ci import GRAMMAR
 from ci.kernels.child import become_kernel, launcher
 from ci.kernels.preload import report
 
@@ -186,8 +185,7 @@ def listen(path: Path) -> socket.socket:
 
 
 def forget_project() -> None:
-    """Forget this project's modules, and what they are spared: a kernel must not find any of that."""
-    sys.modules.pop(GRAMMAR, None)
+    """Forget this project's modules: a kernel must find none that its notebook hasn't imported."""
     for name in list(sys.modules):
         if name.partition(".")[0] in {"ci", "utils"}:
             del sys.modules[name]
@@ -206,12 +204,14 @@ def main() -> None:
 
     # While it imports, nothing arrives but the end.
     stop_with_parent(owner, watch=True)
+    # The collector would look through all modules again and again while they are imported.
+    gc.disable()
     about = report(modules, before)
     stop_with_parent(owner, watch=False)
     # A kernel's collector need not look at what was here before it: that would copy every page of it, and
     # take a second when the kernel ends (https://docs.python.org/3/library/gc.html#gc.freeze).
-    gc.collect()
     gc.freeze()
+    gc.enable()
     listener = listen(Path(path)) if path else None
     with suppress(BrokenPipeError):  # then `serve` sees the end
         send(owner, about)
