@@ -1,4 +1,4 @@
-"""One notebook, executed headless by papermill; what it glued, read by scrapbook."""
+"""One notebook, executed headless by papermill."""
 
 from __future__ import annotations
 
@@ -15,27 +15,15 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError, strip_color
 from papermill.iorw import LocalHandler, papermill_io
 from papermill.log import logger
-from traitlets.config import Config
 
 from ci import memory
-from ci.kernels.standby import Standby
-from ci.pipeline import ScrapType, check_scrap
-from ci.runs import Failure
+from ci.kernels.standby import CONFIG, Standby
+from ci.runs import Failure, StepFailure
 from utils import files, project
 
 CellObserver = Callable[[int, int], None]
 TRACEBACK_LINES = 12
 _ENGINE = "observed"
-# What kernel and runner say to each other is nobody else's business, also on a shared machine.
-CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})
-
-
-class StepFailure(Exception):  # noqa: N818 - it is what a step ended with
-    """A notebook did not do what the pipeline declares; `failure` says where and why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 class ObservedEngine(NBClientEngine):  # type: ignore[misc] # papermill has no types
@@ -134,7 +122,7 @@ def execute(
     killed = memory.kills()
     own = ExitStack()
     if standby is None:
-        standby = own.enter_context(closing(Standby(project.root(), {"config": CONFIG, **engine_options})))
+        standby = own.enter_context(closing(Standby(project.root(), engine_options)))
     try:
         papermill.execute_notebook(
             str(notebook),
@@ -165,43 +153,6 @@ def execute(
         # A notebook cut off by a full disk is no JSON; the error that cut it off is the one to tell.
         with contextlib.suppress(ValueError):
             _forget_paths(notebook, output)
-
-
-def read_scraps(notebook: Path, declared: Mapping[str, ScrapType]) -> dict[str, Any]:
-    """Return what an executed notebook glued, of what is declared for it.
-
-    Raises
-    ------
-    StepFailure
-        If a declared scrap is missing or of another type, or holds NaN or an infinity.
-    """
-    scraps, problems = _scraps(notebook, declared)
-    if problems:
-        message = f"the notebook's scraps are not what pipeline.yml declares: {'; '.join(problems)}"
-        raise StepFailure(Failure(name="ScrapError", message=message))
-    return scraps
-
-
-def glued(notebook: Path, declared: Mapping[str, ScrapType]) -> dict[str, Any]:
-    """Return those of the declared scraps that a notebook, which may have failed, glued as declared."""
-    return _scraps(notebook, declared)[0] if notebook.exists() else {}
-
-
-def _scraps(notebook: Path, declared: Mapping[str, ScrapType]) -> tuple[dict[str, Any], list[str]]:
-    # It imports pandas, for which no notebook has to wait.
-    import scrapbook
-
-    found = scrapbook.read_notebook(str(notebook)).scraps
-    scraps, problems = {}, []
-    for name, kind in declared.items():
-        if name not in found:
-            problems.append(f"{name} was not glued")
-            continue
-        try:
-            scraps[name] = check_scrap(kind, found[name].data)
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
-    return scraps, problems
 
 
 def _raised(error: PapermillExecutionError) -> Failure:

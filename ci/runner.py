@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ci import reports, runs
+from ci import reports, runs, scraps
 from ci.continuation import demand_upstream
 from ci.kernels import Kernels
+from ci.notebooks import Notebooks
 from ci.parameters import Parameters, Value
 from ci.pipeline import Pipeline
 from ci.reporter import Reporter
 from ci.reuse import Reuse
-from ci.runs import Failure, Run, Step
+from ci.runs import Failure, Run, Step, StepFailure
 from ci.sweeps.space import Sweep
 from ci.verdicts import conclude
-from utils import approvals, platforms, project
+from utils import approvals
 
 if TYPE_CHECKING:
-    from ci.kernels.standby import Standby
+    pass
 
 
 class Stopped(KeyboardInterrupt):
@@ -76,8 +77,7 @@ class Runner:
         self._warm = warm
         self._selected: Sequence[str] = ()
         self._reporter: Reporter | None = None
-        self._kernels: Kernels | None = None
-        self._standby: Standby | None = None
+        self._notebooks: Notebooks | None = None
         self._reuse = Reuse(chain, run, force=force)
 
     def execute(self, selected: Sequence[str]) -> None:
@@ -162,7 +162,7 @@ class Runner:
                 failure = getattr(error, "failure", None)
                 again = attempt < self._chain.steps[step.name].retries
                 self._fail(
-                    step, failure or Failure(name=type(error).__name__, message=str(error)), undo=not again
+                    step, failure or Failure(name=type(error).__name__, message=str(error)), final=not again
                 )
             else:
                 return self._move(step, "succeeded", step.reason or self._reuse.why)
@@ -175,20 +175,12 @@ class Runner:
         self._move(step, "running", "")
 
     def _notebook(self, step: Step, stack: ExitStack) -> None:
-        # papermill and scrapbook take seconds to import; the kernel server starts meanwhile.
-        if self._kernels is None:
-            self._kernels = stack.enter_context(
-                Kernels(self._chain.preload, self._run.folder / "kernels.log", warm=self._warm)
-            )
+        if self._notebooks is None:
+            log = self._run.folder / "kernels.log"
+            self._notebooks = stack.enter_context(Notebooks(self._chain.preload, log, warm=self._warm))
         if self._run.sweep is not None and self._run.sweep.step == step.name:
-            self._sweep(step, self._run.sweep, self._kernels)
+            self._sweep(step, self._run.sweep, self._notebooks.kernels)
             return
-        from ci import execution
-        from ci.kernels.standby import Standby
-
-        options = {"config": execution.CONFIG, **self._kernels.engine_options()}
-        if self._standby is None:
-            self._standby = stack.enter_context(closing(Standby(project.root(), options)))
         declared = self._chain.steps[step.name]
         step.parameters = _recorded(self._values(step, self._parameters, f"runs/{self._run.id}"))
         step.executed = f"notebooks/{step.name}.ipynb"
@@ -198,25 +190,22 @@ class Runner:
             step.cells_done, step.cells = done, cells
 
         try:
-            execution.execute(
+            self._notebooks.execute(
                 self._chain.notebook(step.name),
                 executed,
                 {name: parameter.value for name, parameter in step.parameters.items()},
-                cell_timeout=declared.cell_timeout,
-                memory_mb=declared.memory_mb,
-                on_cell=on_cell,
-                engine_options=options,
-                standby=self._standby,
+                declared,
+                on_cell,
                 another=self._another(step),
             )
-        except execution.StepFailure:
+        except Exception:
             # What it glued before it failed is for the report alone: no step runs after a failed one.
-            step.scraps = execution.glued(executed, declared.gives)
+            step.scraps = scraps.glued(executed, declared.gives)
             raise
-        step.scraps = execution.read_scraps(executed, declared.gives)
+        step.scraps = scraps.read(executed, declared.gives)
         for name, kind in declared.gives.items():
             if kind == "outcome" and step.scraps[name] == "blocked":
-                raise execution.StepFailure(
+                raise StepFailure(
                     Failure(name="Blocked", message=str(step.scraps.get("reason") or "no reason was given"))
                 )
 
@@ -254,41 +243,13 @@ class Runner:
         name, _, scrap = address.partition(".")
         return self._run.step(name).scraps[scrap]
 
-    def _fail(self, step: Step, failure: Failure, *, undo: bool = True) -> None:
+    def _fail(self, step: Step, failure: Failure, *, final: bool = True) -> None:
         step.failure = failure
         reason = failure.message.strip().splitlines()[0] if failure.message.strip() else failure.name
         reason = reason.rstrip(" :.")
-        if undo:
-            reason += self._undo(step)
+        if final:
+            reason += undo(self._chain, self._run, step)
         self._move(step, "failed", reason)
-
-    def _undo(self, step: Step) -> str:
-        """Leave the environment of a failed step as it was before; return what was done, in words."""
-        declared = self._chain.steps[step.name]
-        if not declared.on_failure:
-            return ""
-        environment = declared.parameters["environment"]
-        try:
-            endpoints = platforms.get(self._run.platform).endpoints
-            if declared.on_failure == "remove":
-                endpoints.remove(self._run.scenario, environment)
-                after = None
-            else:
-                after = endpoints.restore(self._run.scenario, environment)
-        except Exception as error:
-            return f"; and {environment} could not be put back as it was: {error}"
-        # What was deployed may be gone, also because the notebook itself has put the service before back:
-        # a resumed run has to deploy it again.
-        for other in self._run.steps:
-            same = self._chain.steps[other.name].parameters.get("environment") == environment
-            stays = after is not None and other.scraps.get("digest") == after.digest
-            if same and other.name != step.name and other.state == "succeeded" and not stays:
-                other.state, other.reason = "pending", f"undone when {step.name} failed"
-        if declared.on_failure == "remove":
-            return f"; {environment} was taken down"
-        if after is None:
-            return f"; nothing runs in {environment}"
-        return f"; {environment} serves model version {after.model_version}"
 
     def _move(self, step: Step, state: runs.StepState, reason: str) -> bool:
         """Change a step's state, write everything that shows it; return True."""

@@ -49,6 +49,14 @@ class Failure(Record):
     traceback: list[str] = Field(default_factory=list)
 
 
+class StepFailure(Exception):  # noqa: N818 - it is what a step ended with
+    """A notebook did not do what the pipeline declares; `failure` says where and why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 class Parameter(Record):
     """A value that a step was given, and where it came from."""
 

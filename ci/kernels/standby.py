@@ -11,6 +11,10 @@ from typing import Any
 import nbformat
 from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
+from traitlets.config import Config
+
+# What kernel and runner say to each other is nobody else's business, also on a shared machine.
+CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})
 
 
 class Standby:
@@ -23,12 +27,12 @@ class Standby:
     folder : Path
         In which kernels are started.
     options : mapping
-        For nbclient, such as the class that manages kernels, and its configuration.
+        For nbclient, such as the class that manages kernels.
     """
 
     def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
         self._folder = folder
-        self._options = dict(options)
+        self._options = {"config": CONFIG, **options}
         self._client: NotebookClient | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -38,7 +42,16 @@ class Standby:
             self._client = NotebookClient(
                 nbformat.v4.new_notebook(), kernel_name=kernel_name, **self._options
             )
-            self._task = ensure_event_loop().create_task(self._boot(self._client))
+            loop = ensure_event_loop()
+            self._launched = loop.create_future()
+            self._task = loop.create_task(self._boot(self._client))
+
+    def begin(self, kernel_name: str) -> None:
+        """Order a kernel, and wait until it has been launched: it boots while this process goes on."""
+        self.order(kernel_name)
+        if self._task is not None:
+            both = asyncio.wait({self._task, self._launched}, return_when=asyncio.FIRST_COMPLETED)
+            ensure_event_loop().run_until_complete(both)
 
     def hand_over(self, client: NotebookClient) -> None:
         """Give a client the kernel that was ordered for it; it ends it as one that it had started itself.
@@ -75,4 +88,5 @@ class Standby:
     async def _boot(self, client: NotebookClient) -> None:
         client.create_kernel_manager()
         await client.async_start_new_kernel(cwd=str(self._folder))
+        self._launched.set_result(None)
         await client.async_start_new_kernel_client()

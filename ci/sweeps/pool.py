@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ci import reports
+from ci import reports, scraps
 from ci.reports import text
 from ci.runs import Failure, Parameter, Run, now
 from ci.sweeps import folders, search
@@ -260,7 +260,7 @@ class Pool:
                 on_cell=on_cell,
                 engine_options=self._work.kernels.engine_options(),
             )
-            trial.succeed(execution.read_scraps(executed, step.gives))
+            trial.succeed(scraps.read(executed, step.gives))
         except Exception as error:
             trial.fail(
                 getattr(error, "failure", None) or Failure(name=type(error).__name__, message=str(error))
