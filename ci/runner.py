@@ -18,6 +18,7 @@ from ci.reporter import Reporter
 from ci.reuse import Reuse
 from ci.runs import Failure, Run, Step, StepFailure
 from ci.sweeps.space import Sweep
+from ci.undoing import undo
 from ci.verdicts import conclude
 from utils import approvals
 
