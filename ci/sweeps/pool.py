@@ -20,9 +20,11 @@ from ci.sweeps import folders, search
 from ci.sweeps.space import Sweep
 from ci.sweeps.trials import FOLDER, Trial, Trials
 from ci.sweeps.words import described
+from utils import project
 
 if TYPE_CHECKING:
     from ci.kernels import Kernels
+    from ci.kernels.standby import Standby
     from ci.pipeline import Pipeline
     from ci.runs import Step
 
@@ -86,16 +88,19 @@ class Pool:
             for place in range(jobs)
         ]
         self._next_publication = 0.0
+        self._more = False
 
     def run(self) -> Trials:
         """Run all trials but those that have ended well already; return all of them."""
         left = self._left()
+        self._more = bool(left)
         for thread in self._threads:
             thread.start()
         try:
             while left or self._running:
                 while left and len(self._running) < len(self._threads):
                     self._begin(left.popleft())
+                    self._more = bool(left)
                 self._tell_progress()
                 with contextlib.suppress(queue.Empty):
                     self._end(self._ended.get(timeout=1.0))
@@ -209,25 +214,29 @@ class Pool:
     def _labour(self) -> None:
         from jupyter_core.utils import ensure_event_loop
 
+        from ci.kernels.standby import Standby
+
         loop = ensure_event_loop()
         self._loops.append(loop)
+        standby = Standby(project.root(), self._work.kernels.engine_options())
         try:
             while (trial := self._orders.get()) is not None and not self._stopping.is_set():
                 try:
-                    self._ended.put(self._attempted(trial))
+                    self._ended.put(self._attempted(trial, standby))
                 except BaseException as error:  # whatever it is, the main thread has to know
                     self._ended.put(error)
         finally:
+            standby.close()
             loop.close()
 
-    def _attempted(self, trial: Trial) -> Trial:
+    def _attempted(self, trial: Trial, standby: Standby) -> Trial:
         """Execute a trial's notebook, again if retries allow; write down and return how it ended."""
         # The main thread shows the other one meanwhile.
         done = trial.model_copy()
         step = self._work.chain.steps[self._step.name]
         executed = self._trials.folder(trial.number) / folders.NOTEBOOKS / f"{self._step.name}.ipynb"
         for _ in range(step.retries + 1):
-            self._execute(done)
+            self._execute(done, standby)
             if done.state == "succeeded" or self._stopping.is_set():
                 break
         done.ended = now()
@@ -241,7 +250,7 @@ class Pool:
             self._trials.write(done)
         return done
 
-    def _execute(self, trial: Trial) -> None:
+    def _execute(self, trial: Trial, standby: Standby) -> None:
         from ci import execution
 
         step = self._work.chain.steps[self._step.name]
@@ -259,6 +268,9 @@ class Pool:
                 cell_timeout=step.cell_timeout,
                 on_cell=on_cell,
                 engine_options=self._work.kernels.engine_options(),
+                memory_mb=step.memory_mb,
+                standby=standby,
+                another=self._more,
             )
             trial.succeed(scraps.read(executed, step.gives))
         except Exception as error:
