@@ -11,12 +11,16 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from types import ModuleType
+from typing import Any, ClassVar, NoReturn
 
 
-def become_kernel(request: dict[str, Any], set_by_imports: dict[str, str], home: Path) -> None:
+def become_kernel(
+    request: dict[str, Any], set_by_imports: dict[str, str], home: Path, own: Mapping[str, ModuleType]
+) -> None:
     """Make a forked process what `python -m ipykernel_launcher` makes of a fresh one, and run it.
 
     Parameters
@@ -27,6 +31,8 @@ def become_kernel(request: dict[str, Any], set_by_imports: dict[str, str], home:
         Environment variables that the preloaded modules set.
     home : Path
         The folder in which the server imported.
+    own : mapping
+        The modules that an ordinary kernel has before its first cell.
     """
     os.chdir(request["cwd"])
     os.environ.clear()
@@ -44,7 +50,8 @@ def become_kernel(request: dict[str, Any], set_by_imports: dict[str, str], home:
 
     # The kernel ends when its parent does, and that is the server, whatever JPY_PARENT_PID says.
     app: Any = IPKernelApp.instance(parent_handle=request["server"])
-    app.initialize()
+    with only(own):
+        app.initialize()
     forget_shadowed(home)
     app.start()
     # It may still be at the message that ends the kernel. ipykernel closes what it needs for that before it
@@ -55,6 +62,29 @@ def become_kernel(request: dict[str, Any], set_by_imports: dict[str, str], home:
             control.stop()
         control.join()
     leave()
+
+
+@contextmanager
+def only(own: Mapping[str, ModuleType]) -> Iterator[None]:
+    """Let ipykernel take these modules alone for its own.
+
+    It looks at all that there are when it starts, for the debugger to step over them: in an ordinary kernel
+    these are its own. To look at each of some thousand modules would also copy the pages they are on.
+    """
+    from ipykernel import ipkernel
+
+    class Sys(ModuleType):
+        modules: ClassVar = dict(own)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sys, name)
+
+    kernel: Any = ipkernel
+    kernel.sys = Sys("sys")
+    try:
+        yield
+    finally:
+        kernel.sys = sys
 
 
 def leave() -> NoReturn:

@@ -11,10 +11,23 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
 # What every kernel imports, before the notebook's first cell.
-KERNEL_MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.iostream", "ipykernel.displayhook")
+KERNEL_MODULES = (
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "ipykernel.iostream",
+    "ipykernel.displayhook",
+    "ipykernel.debugger",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.logger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "tornado.platform.asyncio",
+)
 INLINE_BACKEND = "module://matplotlib_inline.backend_inline"
 # Native threads that look after themselves when a process forks: jemalloc (inside Arrow) restarts its own.
 FORK_AWARE_THREADS = frozenset({"jemalloc_bg_thd"})
@@ -89,6 +102,13 @@ def notebook_path() -> Iterator[None]:
         sys.path.remove("")
 
 
+def import_kernel() -> dict[str, ModuleType]:
+    """Import what a kernel is made of; return all that an ordinary one has before its first cell."""
+    for module in KERNEL_MODULES:
+        importlib.import_module(module)
+    return dict(sys.modules)
+
+
 def preload(modules: Sequence[str]) -> tuple[list[str], str]:
     """Import modules, and find out whether the process can still be forked.
 
@@ -109,7 +129,7 @@ def preload(modules: Sequence[str]) -> tuple[list[str], str]:
     failures = []
     starters = dict.fromkeys(threads(), "the server")
     with late_streams(), notebook_path():
-        for module in (*KERNEL_MODULES, *modules):
+        for module in modules:
             try:
                 importlib.import_module(module)
             except (Exception, SystemExit) as error:

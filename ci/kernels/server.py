@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ci.kernels.child import become_kernel, launcher
-from ci.kernels.preload import report
+from ci.kernels.preload import import_kernel, report
 
 _REQUEST_SECONDS = 10.0
 
@@ -206,6 +206,7 @@ def main() -> None:
     stop_with_parent(owner, watch=True)
     # The collector would look through all modules again and again while they are imported.
     gc.disable()
+    own = import_kernel()
     about = report(modules, before)
     stop_with_parent(owner, watch=False)
     # A kernel's collector need not look at what was here before it: that would copy every page of it, and
@@ -219,7 +220,7 @@ def main() -> None:
 
     request = Server(owner, about, listener).serve()
     if request is not None:
-        become_kernel(request, set_by_imports, home)
+        become_kernel(request, set_by_imports, home, own)
     elif path:
         Path(path).unlink(missing_ok=True)
 
