@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -402,9 +403,22 @@ def test_twenty_kernels_leave_no_process_and_no_open_file(shared: Kernels, tmp_p
     assert server.children() == []
 
 
-def test_kernels_inherit_no_file_but_the_standard_streams(shared: Kernels) -> None:
-    count = "import os; print(len(os.listdir('/proc/self/fd')))"
-    assert printed(shared, count) == printed(None, count)
+def test_kernels_inherit_nothing_that_the_server_has_open_but_the_standard_streams(shared: Kernels) -> None:
+    def opened(pid: int | str) -> set[str]:
+        found = set()
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+        return found
+
+    async def look(manager: Any, client: Any) -> tuple[set[str], set[str]]:
+        return opened(server_of(shared).pid), opened(manager.provisioner.pid)
+
+    server, kernel = with_kernel(shared, look)
+    standard = {os.readlink(f"/proc/{server_of(shared).pid}/fd/{number}") for number in range(3)}
+    assert len([name for name in server if name.startswith("socket:")]) >= 4
+    # Of these every process has its own, under one name.
+    assert {name for name in server & kernel if not name.startswith("anon_inode:")} <= standard
 
 
 def test_leaving_ends_the_server_and_a_kernel_that_runs(tmp_path: Path) -> None:
