@@ -406,16 +406,17 @@ def test_twenty_kernels_leave_no_process_and_no_open_file(shared: Kernels, tmp_p
 def test_kernels_inherit_nothing_that_the_server_has_open_but_the_standard_streams(shared: Kernels) -> None:
     def opened(pid: int | str) -> set[str]:
         found = set()
-        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
-                found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+                found.add(str(descriptor.readlink()))
         return found
 
     async def look(manager: Any, client: Any) -> tuple[set[str], set[str]]:
         return opened(server_of(shared).pid), opened(manager.provisioner.pid)
 
     server, kernel = with_kernel(shared, look)
-    standard = {os.readlink(f"/proc/{server_of(shared).pid}/fd/{number}") for number in range(3)}
+    streams = Path(f"/proc/{server_of(shared).pid}/fd")
+    standard = {str((streams / str(number)).readlink()) for number in range(3)}
     assert len([name for name in server if name.startswith("socket:")]) >= 4
     # Of these every process has its own, under one name.
     assert {name for name in server & kernel if not name.startswith("anon_inode:")} <= standard
