@@ -1,6 +1,6 @@
 # Each target sets up what it needs: a virtual environment of the locked packages, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup run approve test lab lint lock clean
+.PHONY: help setup run approve test lab bench lint lock clean
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 BIN := .venv/bin
@@ -37,6 +37,9 @@ test: .venv/ready ## run every test
 
 lab: .venv/ready ## open JupyterLab on the notebooks
 	@JUPYTER_PATH="$(CURDIR)/ci/kernels/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" $(BIN)/jupyter lab --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_setup.ipynb $(ARGS)
+
+bench: .venv/ready ## time the runner against papermill and a plain process; write docs/performance.md
+	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
 
 lint: .venv/ready ## ruff, mypy, import-linter, notebooks free of outputs
 	@$(BIN)/ruff check .
