@@ -43,6 +43,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,8 @@ from ci.kernels.process import ForkedProcess, read_line
 from utils import project
 
 _STOP_SECONDS = 5.0
+# A socket's path may have 104 characters at most, on some systems; its name takes a dozen of them.
+_SOCKET_PATH = 88
 
 log = logging.getLogger(__name__)
 
@@ -107,10 +110,17 @@ class Kernels:
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._report: dict[str, Any] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Kernels:
-        if self._warm and not self._join():
-            self._start()
+        if self._warm:
+            self._folder = tempfile.TemporaryDirectory(prefix="kernels-")
+            try:
+                if not self._join():
+                    self._start()
+            except BaseException:
+                self._folder.cleanup()
+                raise
         return self
 
     def __exit__(
@@ -120,6 +130,16 @@ class Kernels:
         traceback: TracebackType | None,
     ) -> None:
         self._stop(_STOP_SECONDS)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    @property
+    def sockets(self) -> Path | None:
+        """The folder for kernels' sockets, this person's alone; None where a path there would be too long."""
+        if self._folder is None or len(self._folder.name) > _SOCKET_PATH:
+            return None
+        return Path(self._folder.name)
 
     @property
     def server(self) -> int | None:

@@ -104,8 +104,9 @@ def notebook_path() -> Iterator[None]:
 
 def import_kernel() -> dict[str, ModuleType]:
     """Import what a kernel is made of; return all that an ordinary one has before its first cell."""
-    for module in KERNEL_MODULES:
-        importlib.import_module(module)
+    with late_streams():
+        for module in KERNEL_MODULES:
+            importlib.import_module(module)
     return dict(sys.modules)
 
 

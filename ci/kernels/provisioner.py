@@ -65,9 +65,20 @@ class WarmProvisioner(LocalProvisioner):
 
 
 class WarmKernelManager(AsyncKernelManager):
-    """Manages a kernel that is forked from a kernel server."""
+    """Manages a kernel that is forked from a kernel server.
+
+    The two talk by sockets in a folder that is this person's alone. Ports, as an ordinary kernel has them,
+    are chosen before the kernel takes them: where many start, another process may take one in between.
+    """
 
     kernels: ClassVar[Kernels | None] = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        folder = self.kernels.sockets if self.kernels is not None else None
+        if folder is not None:
+            self.transport, self.ip = "ipc", str(folder / uuid.uuid4().hex[:8])
+            self.transport_encryption = "disabled"  # what is for nobody else's eyes doesn't get before them
 
     async def start_kernel(self, **kwargs: Any) -> None:  # type: ignore[override]
         """Start the kernel, by a `WarmProvisioner` unless its specification names another."""
