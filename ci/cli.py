@@ -215,12 +215,16 @@ def kernels(file: Path) -> None:
         import signal
         import time
 
-        from ci.kernels import Kernels, ServerError, available
+        from ci.kernels import Kernels, ServerError, address, available
         from ci.pipeline import Pipeline
         from ci.runner import stop_on_signals
 
         if not available():
             raise ServerError("This system has ordinary kernels alone: warm ones need Linux.")
+        other = address.connect()
+        if other is not None:
+            other.close()
+            raise ServerError("Kernels are kept ready already, by another 'python -m ci kernels'.")
         began = time.monotonic()
         click.echo("Importing what the notebooks need...")
         with stop_on_signals(), Kernels(Pipeline(file).preload, listen=True) as ready:

@@ -42,16 +42,12 @@ class Standby:
             self._client = NotebookClient(
                 nbformat.v4.new_notebook(), kernel_name=kernel_name, **self._options
             )
-            loop = ensure_event_loop()
-            self._launched = loop.create_future()
-            self._task = loop.create_task(self._boot(self._client))
+            self._task = ensure_event_loop().create_task(self._boot(self._client))
 
     def begin(self, kernel_name: str) -> None:
-        """Order a kernel, and wait until it has been launched: it boots while this process goes on."""
+        """Order a kernel, and wait until it has booted; other threads go on meanwhile."""
         self.order(kernel_name)
-        if self._task is not None:
-            both = asyncio.wait({self._task, self._launched}, return_when=asyncio.FIRST_COMPLETED)
-            ensure_event_loop().run_until_complete(both)
+        self._wait()
 
     def hand_over(self, client: NotebookClient) -> None:
         """Give a client the kernel that was ordered for it; it ends it as one that it had started itself.
@@ -61,8 +57,7 @@ class Standby:
         booted, task = self._client, self._task
         if booted is None or task is None or booted.kernel_name != client.kernel_name:
             return
-        with contextlib.suppress(Exception):  # the client will meet the same, and tell
-            ensure_event_loop().run_until_complete(task)
+        self._wait()
         self._client = self._task = None
         # A kernel that could not be booted has been cleaned up, and the client's manager is gone with it.
         if booted.kc is not None:
@@ -80,13 +75,16 @@ class Standby:
             loop.run_until_complete(task)
         if client.km is not None:
             client.shutdown_kernel = "immediate"
-            with contextlib.suppress(
-                Exception
-            ):  # whatever it is, the kernel server or the parent's end ends it
+            # Whatever keeps it, it ends with the kernel server, or with this process.
+            with contextlib.suppress(Exception):
                 loop.run_until_complete(client._async_cleanup_kernel())
+
+    def _wait(self) -> None:
+        if self._task is not None:
+            with contextlib.suppress(Exception):  # the client will meet the same, and tell
+                ensure_event_loop().run_until_complete(self._task)
 
     async def _boot(self, client: NotebookClient) -> None:
         client.create_kernel_manager()
         await client.async_start_new_kernel(cwd=str(self._folder))
-        self._launched.set_result(None)
         await client.async_start_new_kernel_client()

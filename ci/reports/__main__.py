@@ -19,7 +19,7 @@ from ci import reports, runs
 def main() -> None:
     """Read ids, write reports."""
     with contextlib.suppress(OSError):
-        os.nice(5)  # the notebooks go first
+        os.nice(19)  # the notebooks go first
     told: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read, args=(told,), daemon=True).start()
     problem = ""

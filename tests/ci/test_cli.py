@@ -240,6 +240,9 @@ def test_kernels_are_kept_ready_until_they_are_not_wanted_any_more(
         assert "Importing" in keeper.stdout.readline()
         assert "Ready in" in keeper.stdout.readline()
         (server,) = psutil.Process(keeper.pid).children()
+        second = call("kernels", "--pipeline", str(toy.file))
+        assert second.exit_code == 1
+        assert "kept ready already" in second.output
         begin = ["run", "--scenario", "scenario", "--pipeline", str(toy.file), "--force"]
         for kind, forked in [("warm", f"{server.pid} True"), ("cold", f"{os.getpid()} False")]:
             assert call(*begin, "--run-id", kind, "--kernel", kind).exit_code == 0
