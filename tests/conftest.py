@@ -20,7 +20,9 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 
 # These share one story of runs, which is told once and then copied.
-STORY = tuple(f"end_to_end/test_{name}.py" for name in ("evidence", "gate", "lifecycle", "rollback"))
+STORY = tuple(
+    f"end_to_end/test_{name}.py" for name in ("evidence", "gate", "kernels", "lifecycle", "rollback")
+)
 
 
 @pytest.hookimpl(optionalhook=True)

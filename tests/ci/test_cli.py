@@ -47,7 +47,7 @@ def start(toy: Toy, tmp_path: Path) -> Iterator[Start]:
         fifo = tmp_path / "fifo"
         os.mkfifo(fifo)
         wait = f"open({str(fifo)!r}, 'w').close(); open({str(fifo)!r}).close(); print('on we go')"
-        toy.step("first", wait)
+        toy.step("first", "print('so far')", wait)
         command = ["-m", "ci", "run", "--scenario", "scenario", "--run-id", "r1", "--pipeline", str(toy.file)]
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -194,7 +194,9 @@ def test_a_signal_ends_the_run_with_a_true_record_and_no_process_left(
     assert step.state == "failed"
     assert number.name in step.reason
     assert "python -m ci resume r1" in output
-    assert (runs.folder("r1") / "notebooks" / "first.html").exists()
+    executed = json.loads((runs.folder("r1") / "notebooks" / "first.ipynb").read_text())
+    assert executed["cells"][-2]["outputs"][0]["text"] == ["so far\n"]
+    assert "so far" in (runs.folder("r1") / "notebooks" / "first.html").read_text()
     assert psutil.wait_procs(children, timeout=20)[1] == []
 
 

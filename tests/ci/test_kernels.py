@@ -567,6 +567,30 @@ def test_a_server_with_a_thread_that_came_later_is_replaced(
     assert "it runs the thread 'watcher', which a kernel would miss" in warnings_logged()
 
 
+# By name, as JupyterLab starts it
+
+BY_NAME = """
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(kernel_name="mlops-warm")
+said = client.execute_interactive("import sys; print('mlflow' in sys.modules)", timeout=60)
+manager.restart_kernel(now=True)
+client.wait_for_ready(timeout=60)
+said = client.execute_interactive("print('again')", timeout=60)
+client.stop_channels()
+manager.shutdown_kernel(now=True)
+"""
+
+
+def test_make_lab_offers_the_warm_kernel_and_it_starts_by_its_name() -> None:
+    said = subprocess.check_output(["make", "-n", "lab"], cwd=ROOT, text=True)
+    (path,) = [word for word in said.split() if word.startswith("JUPYTER_PATH=")]
+    folder = path.partition("=")[2].strip('"').partition("$")[0]
+    output = subprocess.check_output(
+        [sys.executable, "-c", BY_NAME], cwd=ROOT, env=os.environ | {"JUPYTER_PATH": folder}, text=True
+    )
+    assert output.split() == ["True", "again"]
+
+
 # A server that a person keeps ready
 
 

@@ -375,3 +375,41 @@ def test_an_executed_notebook_is_never_seen_half_written(toy: Toy) -> None:
         finally:
             ended.set()
         assert len(reader.result()) > 3
+
+
+@pytest.mark.parametrize("kind", ["warm", "cold"])
+def test_a_kernel_that_is_killed_in_mid_cell_fails_the_step_and_a_resumed_run_goes_on(
+    toy: Toy, tmp_path: Path, kind: str
+) -> None:
+    mark = tmp_path / "killed"
+    kill = (
+        f"import os, pathlib\nmark = pathlib.Path({str(mark)!r})\n"
+        "if not mark.exists():\n    mark.touch()\n    os.kill(os.getpid(), 9)"
+    )
+    toy.step("first", kill)
+    result = begin(toy, "--kernel", kind, code=1)
+    step = runs.load("r1").step("first")
+    assert step.reason == "the kernel died; was it killed?"
+    assert step.failure is not None
+    assert step.failure.cell == 2
+    assert "resume r1" in result.output
+    call(toy, "resume", "r1", "--kernel", kind)
+    assert states() == {"first": "succeeded"}
+
+
+def test_a_kernel_server_that_is_killed_fails_the_step_and_is_replaced_for_the_next_try(
+    toy: Toy, tmp_path: Path
+) -> None:
+    mark = tmp_path / "killed"
+    kill = (
+        f"import os, pathlib, threading\nmark = pathlib.Path({str(mark)!r})\n"
+        "if not mark.exists():\n"
+        "    mark.touch()\n    os.kill(os.getppid(), 9)\n    threading.Event().wait(60)"
+    )
+    toy.step("first", kill, "import sys; print('colorsys' in sys.modules)", retries=1)
+    toy.save(preload=["colorsys"])
+    begin(toy)
+    step = runs.load("r1").step("first")
+    assert (step.state, step.attempts) == ("succeeded", 2)
+    executed = json.loads((runs.folder("r1") / "notebooks" / "first.ipynb").read_text())
+    assert executed["cells"][-1]["outputs"][0]["text"] == ["True\n"]
