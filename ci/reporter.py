@@ -23,6 +23,9 @@ class Reporter:
     It reads the record from run.json, so that must be saved before it is told.
     """
 
+    # Seconds that a run waits for its last pages at most.
+    patience = 300.0
+
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._run = ""
@@ -55,9 +58,14 @@ class Reporter:
     ) -> None:
         if self._process is None:
             return
-        said, _ = self._process.communicate()
+        try:
+            said, _ = self._process.communicate(timeout=self.patience)
+            problem = json.loads(said)["problem"] if said.strip() else ""
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            problem = f"they took longer than {self.patience:g} s"
         code, self._process = self._process.returncode, None
-        problem = json.loads(said)["problem"] if said.strip() else ""
         if code and not problem:
             problem = f"the process that writes them ended with {code}"
         if problem and not isinstance(error, Exception):

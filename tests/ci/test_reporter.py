@@ -85,6 +85,16 @@ def test_a_process_that_dies_is_told_and_does_not_stop_the_run(run: Run) -> None
         reporter.__exit__(None, None, None)
 
 
+def test_a_process_that_hangs_is_ended_and_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reporter, "patience", 0.2)
+    reporter = Reporter().__enter__()
+    (child,) = psutil.Process().children()
+    child.suspend()
+    with pytest.raises(ReportError, match=r"took longer than 0.2 s.*python -m ci report"):
+        reporter.__exit__(None, None, None)
+    assert not child.is_running()
+
+
 def test_it_ends_when_the_runner_does(tmp_path: Path) -> None:
     reporter = Reporter().__enter__()
     (child,) = psutil.Process().children()
