@@ -50,8 +50,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ci.kernels import address
-from ci.kernels.preload import READ_ONCE, packages
+from ci.kernels import address, fitness
+from ci.kernels.preload import packages
 from ci.kernels.process import ForkedProcess, read_line
 from utils import project
 
@@ -193,11 +193,11 @@ class Kernels:
             None if it has to be an ordinary kernel; the log says why.
         """
         with self._lock:
-            refusal = "there is no kernel server" if self._control is None else _unfit(command, cwd)
+            refusal = "there is no kernel server" if self._control is None else fitness.unfit(command, cwd)
             while not refusal and self._control is not None:
                 try:
                     report = self._await()
-                    refusal = report["unsafe"] or _difference(report["environment"], env)
+                    refusal = report["unsafe"] or fitness.difference(report["environment"], env)
                     if not refusal:
                         return self._request(self._control, command, cwd, env)
                 except ServerError as error:
@@ -216,19 +216,7 @@ class Kernels:
             report, _ = read_line(found, b"", self.answer_seconds)
         except (OSError, ValueError):
             report = {}
-        missing = set(self._preload) - set(report.get("modules", []))
-        reason = (
-            ("it doesn't answer" if not report else "")
-            or report["unsafe"]
-            or ("" if report["executable"] == sys.executable else "it runs another Python")
-            or (
-                ""
-                if report["packages"] == packages()
-                else "an installed package has changed since it started"
-            )
-            or (f"it has not imported {', '.join(sorted(missing))}" if missing else "")
-            or _difference(report["environment"], os.environ)
-        )
+        reason = fitness.unusable(report, self._preload)
         if reason:
             log.warning("The kernels that are kept ready can't be used: %s; start them again.", reason)
             found.close()
@@ -326,19 +314,3 @@ class Kernels:
         except BaseException:
             channel.close()
             raise
-
-
-def _unfit(command: Sequence[str], cwd: str) -> str:
-    """Say why a warm kernel would not be what is asked for, or ""."""
-    # An installed kernel's option for the sake of debuggers; nothing else differs.
-    words = [word for word in command if word != "-Xfrozen_modules=off"]
-    if words[:3] != [sys.executable, "-m", "ipykernel_launcher"]:
-        return f"its command is not this Python's kernel ({' '.join(command)})"
-    return "" if Path(cwd).is_dir() else f"{cwd} is no folder"
-
-
-def _difference(environment: Mapping[str, str], env: Mapping[str, str]) -> str:
-    """Say which of the variables that are read only once differ from the server's, or ""."""
-    names = set(environment) | {name for name in env if name.startswith(READ_ONCE)}
-    changed = sorted(name for name in names if environment.get(name) != env.get(name))
-    return f"{', '.join(changed)} changed since the kernel server started" if changed else ""

@@ -642,7 +642,7 @@ def test_a_kept_server_that_would_not_do_is_passed_by_with_a_word(
     if change == "variable":
         monkeypatch.setenv("OMP_DYNAMIC", "true")
     if change == "package":
-        monkeypatch.setattr("ci.kernels.packages", lambda: "newer")
+        monkeypatch.setattr("ci.kernels.fitness.packages", lambda: "newer")
     with Kernels([MARK, "colorsys"] if change == "preload" else [MARK]) as kernels:
         assert kernels.server is not None
     assert said[change] in warnings_logged()
