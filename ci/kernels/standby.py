@@ -16,6 +16,8 @@ from traitlets.config import Config
 # What kernel and runner say to each other is nobody else's business, also on a shared machine.
 CONFIG = Config({"KernelManager": {"transport_encryption": "auto"}})
 
+_PATIENCE = 5.0
+
 
 class Standby:
     """Boots a kernel ahead of the notebook that it is for.
@@ -64,25 +66,40 @@ class Standby:
             client.km, client.kc, client.owns_km = booted.km, booted.kc, True
 
     def close(self) -> None:
-        """End a kernel that nobody has taken."""
+        """End a kernel that nobody has taken, and what else an interrupted notebook has left in the loop."""
         client, task = self._client, self._task
         self._client = self._task = None
-        if client is None or task is None:
-            return
         loop = ensure_event_loop()
-        task.cancel()
-        with contextlib.suppress(Exception, asyncio.CancelledError):
-            loop.run_until_complete(task)
-        if client.km is not None:
-            client.shutdown_kernel = "immediate"
-            # Whatever keeps it, it ends with the kernel server, or with this process.
-            with contextlib.suppress(Exception):
-                loop.run_until_complete(client._async_cleanup_kernel())
+        if client is not None and task is not None:
+            task.cancel()
+            self._settle({task})
+            if client.km is not None:
+                client.shutdown_kernel = "immediate"
+                # Whatever keeps it, it ends with the kernel server, or with this process.
+                with contextlib.suppress(Exception):
+                    loop.run_until_complete(client._async_cleanup_kernel())
+        left = asyncio.all_tasks(loop)
+        for other in left:
+            other.cancel()
+        self._settle(left)
 
     def _wait(self) -> None:
         if self._task is not None:
-            with contextlib.suppress(Exception):  # the client will meet the same, and tell
-                ensure_event_loop().run_until_complete(self._task)
+            self._settle({self._task}, None)
+
+    @staticmethod
+    def _settle(tasks: set[asyncio.Task[Any]], seconds: float | None = _PATIENCE) -> None:
+        """Wait until tasks have ended, however they do.
+
+        A loop that is asked to run until the end of a task which KeyboardInterrupt has ended already would
+        run for ever (since bpo-22429), so this waits beside it.
+        """
+        if not tasks:
+            return
+        ensure_event_loop().run_until_complete(asyncio.wait(tasks, timeout=seconds))
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.exception()  # whoever started it has been told, or will meet the same
 
     async def _boot(self, client: NotebookClient) -> None:
         client.create_kernel_manager()

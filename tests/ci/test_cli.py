@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 def call(*words: str) -> Result:
     return CliRunner().invoke(main, list(words), catch_exceptions=False)
+
+
+def _waits(process: psutil.Process) -> bool:
+    """Whether a process has come to rest: for a tenth of a second it computes nothing."""
+    before = process.cpu_times()
+    threading.Event().wait(0.1)
+    return process.cpu_times() == before
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -198,6 +206,44 @@ def test_a_signal_ends_the_run_with_a_true_record_and_no_process_left(
     assert executed["cells"][-2]["outputs"][0]["text"] == ["so far\n"]
     assert "so far" in (runs.folder("r1") / "notebooks" / "first.html").read_text()
     assert psutil.wait_procs(children, timeout=20)[1] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_whose_first_kernel_waits_for_the_imports(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "endless.py").write_text(
+        f"import threading\nopen({str(fifo)!r}, 'w').close()\nthreading.Event().wait(600)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    toy.step("first", "1")
+    toy.save(preload=["endless"])
+    command = ["-m", "ci", "run", "--scenario", "scenario", "--run-id", "r1", "--pipeline", str(toy.file)]
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=project.root(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGTERM)],
+    )
+    try:
+        with fifo.open() as opened:
+            opened.read()  # the server imports
+        runner = psutil.Process(process.pid)
+        while not _waits(runner):
+            assert process.poll() is None
+        children = runner.children(recursive=True)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 128 + number, output
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert "never retrieved" not in output
 
 
 def test_a_run_that_was_started_to_outlive_its_terminal_does(start: Start, tmp_path: Path) -> None:
