@@ -144,6 +144,13 @@ def status(run_id: str | None, as_json: bool) -> None:
             click.echo("null" if as_json else "There are no runs yet; begin one: python -m ci run")
             return
         found = runs.find(run_id)
+        if found.verdict == "running":
+            from ci import continuation
+            from ci.verdicts import conclude
+
+            if not continuation.held(found.id):
+                continuation.recover(found)
+                found.verdict, found.reason = conclude(found)
         if as_json:
             click.echo(found.model_dump_json(indent=2))
             return

@@ -109,6 +109,8 @@ def parameters(
     ParameterError
         If there is no such platform, or a name or value is wrong.
     """
+    if scenario in platforms.NAMES:
+        raise ParameterError(f"--scenario: {scenario} is a platform; say --platform {scenario}.")
     try:
         platforms.demand(platform)
     except PlatformError as error:

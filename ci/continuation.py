@@ -112,6 +112,15 @@ def demand_upstream(chain: Pipeline, run: Run | None, selected: Sequence[str]) -
                 )
 
 
+def held(run_id: str) -> bool:
+    """Whether a process works on a run."""
+    try:
+        with locked(run_id):
+            return False
+    except runs.RunError:
+        return True
+
+
 def recover(run: Run) -> None:
     """Mark what a process that ended without a word left running as failed."""
     for step in run.steps:

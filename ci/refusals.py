@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,10 @@ def refusals() -> Iterator[None]:
         number = signal.Signals(getattr(stop, "number", signal.SIGINT))
         click.echo(f"Stopped by {number.name}.", err=True)
         sys.exit(128 + number)
+    except BrokenPipeError:
+        # Whoever read what is printed has had enough; what Python would still write at its end is for nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         code = _exit_code(error)
         if code is None:

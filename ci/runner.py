@@ -102,8 +102,21 @@ class Runner:
                         continue
                     if not (self._admitted(step) and (self._take(step) or self._attempt(step, stack))):
                         break
+                else:
+                    self._look_ahead()
             finally:
                 self._conclude()
+
+    def _look_ahead(self) -> None:
+        """Say of the steps that were not asked for what is known already: skipped, or waiting at a gate."""
+        for step in self._run.steps:
+            upstream = [self._run.step(name) for name in self._chain.steps[step.name].upstream]
+            known = all(other.state in ("succeeded", "skipped") for other in upstream)
+            if step.state in ("succeeded", "skipped") or (known and self._skip(step)):
+                continue
+            if known and self._chain.steps[step.name].gate and step.state in ("pending", "waiting"):
+                self._admitted(step)
+            return
 
     def _skip(self, step: Step) -> bool:
         """Skip a step whose condition isn't met, or that builds on a skipped one."""

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ci.declarations import ParameterError
+from utils import platforms
 
 
 class _Loader(yaml.SafeLoader):
@@ -69,7 +70,11 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        near = sorted(other.stem for other in path.parent.glob("*.yml") if other.stem != "pipeline")
+        near = sorted(
+            other.stem
+            for other in path.parent.glob("*.yml")
+            if other.stem not in ("pipeline", *platforms.NAMES)
+        )
         raise ParameterError(
             f"There is no file {path}; beside it are: {', '.join(near) or 'none'}."
         ) from None

@@ -95,6 +95,7 @@ def test_every_command_explains_itself(command: str) -> None:
         (["run", "-p", "seed", "1.5"], "expected int"),
         (["run", "-p", "environment", "production"], "set by the pipeline itself"),
         (["run", "--scenario", "diabtes"], "There is no file"),
+        (["run", "--scenario", "local"], "local is a platform"),
         (["run", "--platform", "azure"], "There is no platform 'azure'"),
         (["run", "--stage", "trian"], "There is no stage 'trian'"),
         (["run", "--until", "tran"], "There is no step or stage 'tran'"),
@@ -262,6 +263,9 @@ def test_a_killed_runner_leaves_a_run_that_goes_on(start: Start, toy: Toy) -> No
     process.communicate(timeout=60)
     assert psutil.wait_procs(children, timeout=20)[1] == []
     assert runs.load("r1").step("first").state == "running"
+    said = call("status").output
+    assert "the process that ran it ended without a word" in said
+    assert "python -m ci resume r1" in said
     toy.notebook("first", "label: str = 'x'  # a word", "1 + 1")
     result = call("resume", "r1", "--pipeline", str(toy.file))
     assert result.exit_code == 0, result.output
@@ -309,3 +313,15 @@ def test_an_unknown_kind_of_kernel_is_wrong_usage(toy: Toy, monkeypatch: pytest.
     assert call("run", "--kernel", "hot").exit_code == 2
     monkeypatch.setenv("MLOPS_KERNEL", "hot")
     assert call("run").exit_code == 2
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "ci", "stages"]
+    process = subprocess.Popen(command, cwd=project.root(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        said = process.stderr.read()
+    assert process.wait(60) == 128 + signal.SIGPIPE
+    assert said == b""

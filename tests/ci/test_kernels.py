@@ -571,7 +571,7 @@ def test_a_server_with_a_thread_that_came_later_is_replaced(
 
 BY_NAME = """
 from jupyter_client.manager import start_new_kernel
-manager, client = start_new_kernel(kernel_name="mlops-warm")
+manager, client = start_new_kernel(kernel_name="python3")
 said = client.execute_interactive("import sys; print('mlflow' in sys.modules)", timeout=60)
 manager.restart_kernel(now=True)
 client.wait_for_ready(timeout=60)
@@ -581,7 +581,7 @@ manager.shutdown_kernel(now=True)
 """
 
 
-def test_make_lab_offers_the_warm_kernel_and_it_starts_by_its_name() -> None:
+def test_make_lab_opens_notebooks_in_the_warm_kernel_under_the_name_that_they_have_elsewhere() -> None:
     said = subprocess.check_output(["make", "-n", "lab"], cwd=ROOT, text=True)
     (path,) = [word for word in said.split() if word.startswith("JUPYTER_PATH=")]
     folder = path.partition("=")[2].strip('"').partition("$")[0]

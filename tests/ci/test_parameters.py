@@ -213,8 +213,8 @@ def test_a_file_that_is_no_mapping_of_names_is_refused(folder: Path, text: str) 
 
 
 def test_a_missing_scenario_names_those_that_there_are(folder: Path) -> None:
-    (folder / "diabetes.yml").unlink()
-    assert "beside it are: local" in refusal(folder)
+    (folder / "diabetes.yml").rename(folder / "houses.yml")
+    assert "beside it are: houses." in refusal(folder)
 
 
 def test_yaml_reads_numbers_as_people_write_them() -> None:

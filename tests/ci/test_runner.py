@@ -413,3 +413,23 @@ def test_a_kernel_server_that_is_killed_fails_the_step_and_is_replaced_for_the_n
     assert (step.state, step.attempts) == ("succeeded", 2)
     executed = json.loads((runs.folder("r1") / "notebooks" / "first.ipynb").read_text())
     assert executed["cells"][-1]["outputs"][0]["text"] == ["True\n"]
+
+
+def test_a_run_whose_stages_before_the_gate_are_done_waits_there(toy: Toy, tmp_path: Path) -> None:
+    gated(toy, tmp_path / "deployed")
+    first, *_ = toy.steps
+    begin(toy, "--until", first)
+    assert runs.load("r1").verdict == "waiting"
+    call(toy, "approve", "--by", "Ada", "--no-resume")
+    call(toy, "resume", "r1")
+    assert runs.load("r1").verdict == "released"
+
+
+def test_what_will_be_skipped_is_known_as_soon_as_its_condition_is_not_met(toy: Toy) -> None:
+    toy.step(
+        "evaluate", glue(outcome="not_better", reason="no"), gives={"outcome": "outcome", "reason": "str"}
+    )
+    toy.step("register", when={"evaluate.outcome": "promote"}, stage="later")
+    toy.step("tell", stage="later")
+    begin(toy, "--until", "evaluate")
+    assert states() == {"evaluate": "succeeded", "register": "skipped", "tell": "pending"}

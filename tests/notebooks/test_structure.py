@@ -40,6 +40,11 @@ def notebook(request: pytest.FixtureRequest) -> Notebook:
     return Notebook(request.param)
 
 
+def test_each_is_for_the_kernel_that_there_is_everywhere(notebook: Notebook) -> None:
+    # JupyterLab writes the name of the kernel that was chosen last.
+    assert nbformat.read(notebook.path, as_version=4).metadata.kernelspec.name == "python3"
+
+
 def test_there_are_seven_in_the_order_in_which_they_run() -> None:
     assert [path.stem for path in NOTEBOOKS] == [f"{place:02d}_{name}" for name, place in FACTS.items()]
 
