@@ -14,7 +14,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,23 +198,18 @@ def begin(place: Path) -> Callable[[str], Home]:
     return make
 
 
-@pytest.fixture(scope="session")
-def _preloaded() -> Iterator[Kernels]:
-    """One kernel server for all runs: each would pay the same seconds of imports for its own."""
-    # Whoever connects to MLflow first sets it; a kernel server is of no use after it has changed.
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    with Kernels(Pipeline(default_file()).preload) as kernels:
-        yield kernels
-        children = psutil.Process().children(recursive=True)
-    assert psutil.wait_procs(children, timeout=20)[1] == []
-
-
 @pytest.fixture(scope="session", autouse=True)
-def kernels(_preloaded: Kernels) -> Iterator[Kernels]:
-    """Let runs fork their kernels from the server that is there already."""
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernels]:
+    """Kernels that are kept ready for all runs: each would pay the same seconds of imports for its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ci.runner.Kernels", lambda *_, **__: nullcontext(_preloaded))
-        yield _preloaded
+        # Whoever connects to MLflow first sets it; a kernel server is of no use after it has changed.
+        patch.setenv("MLFLOW_LOGGING_LEVEL", os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"))
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("r")))
+        with Kernels(Pipeline(default_file()).preload, listen=True) as kept:
+            kept.ready()
+            yield kept
+            children = psutil.Process().children(recursive=True)
+        assert psutil.wait_procs(children, timeout=20)[1] == []
 
 
 @pytest.fixture
@@ -273,7 +268,8 @@ def waiting(begin: Callable[[str], Home], isolation: list[str]) -> Home:
     ended = subprocess.run(
         [*(isolation or [sys.executable]), "-m", "ci", "run", "--scenario", SCENARIO, "--run-id", "first"],
         cwd=project.root(),
-        env=environment | {project.HOME_VARIABLE: str(home.folder)},
+        # With kernels of its own: those that are kept ready have the network of this process.
+        env=environment | {project.HOME_VARIABLE: str(home.folder), "XDG_RUNTIME_DIR": str(home.folder)},
         capture_output=True,
         text=True,
         check=False,
