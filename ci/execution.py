@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +87,9 @@ def execute(
     cell_timeout: int,
     on_cell: CellObserver,
     engine_options: Mapping[str, Any],
-    memory_mb: int = 0,
-    standby: Standby | None = None,
-    another: bool = False,
+    memory_mb: int,
+    standby: Standby,
+    another: bool,
 ) -> None:
     """Execute a notebook in a kernel of its own; write it with its outputs as each cell ends.
 
@@ -108,7 +107,7 @@ def execute(
         Passed to nbclient, such as the class that starts kernels.
     memory_mb : int
         What its kernel may have, in MB; 0 for no limit.
-    standby : Standby, optional
+    standby : Standby
         Has a kernel ready for it.
     another : bool
         Whether to order a kernel there for the next notebook.
@@ -120,9 +119,6 @@ def execute(
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     killed = memory.kills()
-    own = ExitStack()
-    if standby is None:
-        standby = own.enter_context(closing(Standby(project.root(), engine_options)))
     try:
         papermill.execute_notebook(
             str(notebook),
@@ -149,7 +145,6 @@ def execute(
             failure.message = f"out of memory in cell {failure.cell}: the system ended the kernel"
         raise StepFailure(failure) from error
     finally:
-        own.close()
         # A notebook cut off by a full disk is no JSON; the error that cut it off is the one to tell.
         with contextlib.suppress(ValueError):
             _forget_paths(notebook, output)
