@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -18,11 +20,13 @@ def wanted() -> dict[str, Requirement]:
     return {canonicalize_name(spec.name): spec for spec in specs}
 
 
-def locked() -> dict[str, set[str]]:
+LOCK = project.root() / "requirements.lock"
+INFERENCE_SERVER = project.root() / "tests" / "inference_server.lock"
+
+
+def locked(lock: Path = LOCK) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for name, version in re.findall(
-        r"^([\w.-]+)==([^ ;\\]+)", (project.root() / "requirements.lock").read_text(), re.M
-    ):
+    for name, version in re.findall(r"^([\w.-]+)==([^ ;\\]+)", lock.read_text(), re.M):
         found.setdefault(canonicalize_name(name), set()).add(version)
     return found
 
@@ -54,13 +58,23 @@ def test_the_lock_satisfies_pyproject() -> None:
         )
 
 
-def test_every_locked_package_has_its_hashes() -> None:
-    entries = re.split(r"\n(?=\w)", (project.root() / "requirements.lock").read_text().strip())
+@pytest.mark.parametrize("lock", [LOCK, INFERENCE_SERVER], ids=lambda lock: lock.name)
+def test_every_locked_package_has_its_hashes(lock: Path) -> None:
+    entries = re.split(r"\n(?=\w)", lock.read_text().strip())
     assert all("--hash=sha256:" in entry for entry in entries)
 
 
-def test_the_lock_names_no_address() -> None:
-    assert "://" not in (project.root() / "requirements.lock").read_text()
+@pytest.mark.parametrize("lock", [LOCK, INFERENCE_SERVER], ids=lambda lock: lock.name)
+def test_the_lock_names_no_address(lock: Path) -> None:
+    assert "://" not in lock.read_text()
+
+
+def test_azures_server_scores_with_the_same_versions() -> None:
+    ours, theirs = locked(), locked(INFERENCE_SERVER)
+    wanted = INFERENCE_SERVER.with_suffix(".in").read_text().splitlines()
+    named = {line for line in wanted if line in ours}
+    assert {"numpy", "onnxruntime", "scikit-learn", "skops"} <= named
+    assert {name: theirs[name] for name in named} == {name: ours[name] for name in named}
 
 
 def test_python_is_the_one_that_pyproject_requires() -> None:
