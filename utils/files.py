@@ -9,10 +9,19 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+LOCK_SECONDS = 30
 
 
-def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> Path:
+class PrivacyError(RuntimeError):
+    """A secret lies where others can read it; the message says what to do next."""
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = True, private: bool = False) -> Path:
     """Write a file aside, then rename it into place.
 
     A reader sees the old content or the new, never a part; a full disk or a
@@ -27,13 +36,15 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> Path:
     durable : bool
         Whether it has to be on the disk when this returns, also if the power fails. What is written
         again in a moment need not.
+    private : bool
+        Whether it is for its owner alone, and its folder too if that has to be made.
 
     Returns
     -------
     Path
         `path`, for chaining.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -41,10 +52,11 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> Path:
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        # mkstemp makes private files; what we write is for everyone the umask admits.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(aside).chmod(0o666 & ~umask)
+        # mkstemp makes private files; what else we write is for everyone the umask admits.
+        if not private:
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(aside).chmod(0o666 & ~umask)
         Path(aside).replace(path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)
@@ -91,9 +103,9 @@ def _share(origin: int, target: int) -> bool:
     return False
 
 
-def write_text(path: Path, content: str, *, durable: bool = True) -> Path:
+def write_text(path: Path, content: str, *, durable: bool = True, private: bool = False) -> Path:
     """Write a UTF-8 text as `write_bytes` does."""
-    return write_bytes(path, content.encode(), durable=durable)
+    return write_bytes(path, content.encode(), durable=durable, private=private)
 
 
 def write_json(path: Path, record: Any) -> Path:
@@ -121,6 +133,45 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not readable as JSON: {error}") from error
+
+
+def read_private(path: Path) -> str:
+    """Read a secret from a file that nobody else may read.
+
+    Returns
+    -------
+    str
+        Its text.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    PrivacyError
+        If the file is open to others, or is no text.
+    """
+    with path.open("rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if os.name == "posix" and mode & 0o077:
+            raise PrivacyError(
+                f"{path} holds a secret but is open to others (mode {mode & 0o777:o}): replace the secret if "
+                f"others use this machine, then chmod 600 {path}"
+            )
+        try:
+            return file.read().decode()
+        except UnicodeDecodeError:
+            raise PrivacyError(f"{path} should hold a secret as text, but is none: write it again.") from None
+
+
+def private_lock(path: Path) -> FileLock:
+    """Return the lock beside a secret, whose folder is made if need be: for its owner alone.
+
+    Who waits for it longer than half a minute gets a TimeoutError.
+    """
+    from filelock import FileLock
+
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS, mode=0o600)
 
 
 def sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from utils import files
+from utils.files import PrivacyError
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:
@@ -96,3 +97,31 @@ def test_a_copy_is_made_where_the_kernel_cannot_copy(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
     (tmp_path / "a").write_bytes(b"content")
     assert files.copy(tmp_path / "a", tmp_path / "b").read_bytes() == b"content"
+
+
+def test_a_secret_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = files.write_text(tmp_path / "folder" / "secret", "é", private=True)
+        files.write_text(path, "new", private=True)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert files.read_private(path) == "new"
+
+
+def test_a_secret_that_others_can_read_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = files.write_text(tmp_path / "secret", "abc", private=True)
+    path.chmod(0o640)
+    with pytest.raises(PrivacyError, match=rf"open to others \(mode 640\).*chmod 600 {path}") as caught:
+        files.read_private(path)
+    assert "abc" not in str(caught.value)
+
+
+def test_a_secret_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = files.write_bytes(tmp_path / "secret", b"\xff", private=True)
+    with pytest.raises(PrivacyError, match="none"):
+        files.read_private(path)
+    with pytest.raises(FileNotFoundError):
+        files.read_private(tmp_path / "absent")
