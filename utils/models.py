@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 
-from utils import columns, files, trust
+from utils import columns, files
 from utils.columns import ModelError as ModelError
+from utils.scoring import trust
 
 
 def estimator_class(path: str, trusted: Sequence[str] = ()) -> type[BaseEstimator]:

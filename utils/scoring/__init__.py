@@ -1,4 +1,4 @@
-"""The files that a package carries to answer requests: score.py (what) and serve.py (how).
+"""Scoring: what a package carries to answer requests. It imports nothing else of this project.
 
-They import nothing of this project but utils/trust.py, which travels with them.
+It is copied into every package as the folder ``scoring``, so its modules name each other relatively.
 """
