@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib.resources
 import json
 import math
 import platform
-import re
 import shutil
-import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from utils import files, project
+from utils import files, requirements
+from utils.scoring import integrity
+from utils.scoring.integrity import MANIFEST as MANIFEST
+from utils.scoring.integrity import SIGNATURE as SIGNATURE
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sklearn.pipeline import Pipeline
 
-MANIFEST = "manifest.json"
+# What every package holds beside its model and the folder scoring/.
+FILES = ("schema.json", "score.py", "serve.py", "requirements.txt", "sbom.cdx.json", "golden.json")
 
-# What score.py and serve.py import; the model file adds what it needs itself.
-SCORING_DISTRIBUTIONS = ("scikit-learn", "skops", "numpy", "pandas", "starlette", "uvicorn")
-
-
-CODE = ("score.py", "serve.py", "trust.py")
-FILES = ("model.skops", "schema.json", *CODE, "requirements.txt", "golden.json")
+# A number e that the model predicts may differ by this · (1 + |e|) when the service predicts it: graphs of
+# trees reckon in single precision.
+TOLERANCES = {"skops": 1e-9, "onnx": 1e-5}
 
 
 class PackageError(RuntimeError):
     """A package can't be built or isn't what it says; the message says why and what to do next."""
+
+
+class Format(BaseModel):
+    """In which form a package holds its model: a file ``model.<name>``.
+
+    Attributes
+    ----------
+    name : {"onnx", "skops"}
+    reason : str
+        Why it is this one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Literal["onnx", "skops"]
+    reason: str
+
+    @property
+    def file(self) -> str:
+        """The model's file."""
+        return f"model.{self.name}"
 
 
 class Manifest(BaseModel):
@@ -48,17 +69,19 @@ class Manifest(BaseModel):
         Where it comes from: run id, commit, data fingerprint and the like.
     python : str
         The version of Python that it was built and tested with, such as "3.11".
+    format : Format
     files : dict
-        The SHA-256 of each file but the manifest, by its path.
+        The SHA-256 of each file but the manifest and the signature, by its relative path with slashes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     version: str
     lineage: dict[str, str]
     python: str
+    format: Format
     files: dict[str, str]
 
 
@@ -93,7 +116,7 @@ def build(
     golden_rows: pd.DataFrame,
     lineage: Mapping[str, str],
 ) -> Package:
-    """Write a package: the model, its schema, the scoring files, pinned requirements, golden rows, manifest.
+    """Write a package: the model, its schema, the service, pinned requirements, golden rows, manifest.
 
     It is built aside and renamed into place; a package that was there is replaced.
 
@@ -120,53 +143,123 @@ def build(
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as aside:
         folder = Path(aside) / "package"
         folder.mkdir()
-        for file in ("model.skops", "schema.json"):
-            if not (model_folder / file).is_file():
-                raise PackageError(f"There is no {file} in {model_folder}: train the model again.")
-            shutil.copyfile(model_folder / file, folder / file)
-        code = Path(__file__).parent
-        for source in (code / "scoring" / "score.py", code / "scoring" / "serve.py", code / "trust.py"):
-            shutil.copyfile(source, folder / source.name)
-        files.write_text(folder / "requirements.txt", requirements(folder / "model.skops"))
-        files.write_json(folder / "golden.json", _golden(folder, golden_rows))
+        schema = _schema(model_folder)
+        rows = _inputs(golden_rows, schema)
+        shutil.copyfile(model_folder / "schema.json", folder / "schema.json")
+        model = _model(model_folder, schema)
+        form = _write_model(model, model_folder, folder, schema, rows)
+        _write_service(folder)
+        try:
+            files.write_text(folder / "requirements.txt", requirements.pinned(folder / form.file))
+        except requirements.RequirementsError as error:
+            raise PackageError(str(error)) from error
+        _write_sbom(folder, name, version)
+        files.write_json(folder / "golden.json", _golden(folder, model, form, rows))
         manifest = Manifest(
             name=name,
             version=version,
             lineage=dict(sorted(lineage.items())),
             python=".".join(platform.python_version_tuple()[:2]),
-            files={path.name: files.sha256(path) for path in sorted(folder.iterdir())},
+            format=form,
+            files={path: files.sha256(folder / path) for path in sorted(_files(folder))},
         )
         files.write_json(folder / MANIFEST, manifest.model_dump())
         _replace(folder, destination)
     return load(destination)
 
 
-def _golden(folder: Path, rows: pd.DataFrame) -> dict[str, Any]:
+def _schema(model_folder: Path) -> dict[str, Any]:
+    for file in ("model.skops", "schema.json"):
+        if not (model_folder / file).is_file():
+            raise PackageError(f"There is no {file} in {model_folder}: train the model again.")
+    try:
+        schema: dict[str, Any] = files.read_json(model_folder / "schema.json")
+        _ = [(column["name"], column["type"], column["nullable"]) for column in schema["inputs"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise PackageError(
+            f"{model_folder / 'schema.json'} can't be read as a schema: train the model again."
+        ) from error
+    return schema
+
+
+def _model(model_folder: Path, schema: Mapping[str, Any]) -> Pipeline:
+    from utils import models
+
+    try:
+        return models.load(model_folder / "model.skops", schema.get("trusted", []))
+    except models.ModelError as error:
+        raise PackageError(str(error)) from error
+
+
+def _inputs(rows: pd.DataFrame, schema: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the columns of the golden rows that the model takes, in its order."""
+    names = [column["name"] for column in schema["inputs"]]
+    absent = [name for name in names if name not in rows.columns]
+    if absent:
+        raise PackageError(f"The golden rows have no column {', '.join(absent)}, which the model needs.")
+    if rows.empty:
+        raise PackageError("There are no golden rows: give at least one, or nothing can be tested.")
+    return rows[names]
+
+
+def _write_model(
+    model: Pipeline, model_folder: Path, folder: Path, schema: Mapping[str, Any], rows: pd.DataFrame
+) -> Format:
+    """Write the model's file in the form that suits it; the only place where that is decided."""
+    from utils import formats, models
+
+    try:
+        found = formats.convert(model, schema, rows)
+    except models.ModelError as error:
+        raise PackageError(f"The golden rows don't fit the model's schema: {error}") from error
+    if found.content is None:
+        shutil.copyfile(model_folder / "model.skops", folder / "model.skops")
+    else:
+        files.write_bytes(folder / "model.onnx", found.content)
+    return Format(name=found.name, reason=found.reason)
+
+
+def _write_service(folder: Path) -> None:
+    """Copy utils/scoring, and beside it the two files that Azure and a person start."""
+    (folder / "scoring").mkdir()
+    for source in sorted(Path(integrity.__file__).parent.glob("*.py")):
+        shutil.copyfile(source, folder / "scoring" / source.name)
+    shims = importlib.resources.files("utils.scoring.shims")
+    for name in ("score.py", "serve.py"):
+        (folder / name).write_bytes((shims / name).read_bytes())
+
+
+def _write_sbom(folder: Path, name: str, version: str) -> None:
+    # Here, not above, as the library takes a while to import and reading a package needs none of it.
+    from utils import sbom
+
+    try:
+        sbom.write(folder, name=name, version=version)
+    except sbom.SbomError as error:
+        raise PackageError(str(error)) from error
+
+
+def _golden(folder: Path, model: Pipeline, form: Format, rows: pd.DataFrame) -> dict[str, Any]:
     """Ask the model as the service will, and as the notebooks do; the two must agree."""
     # Here, not above: reading a manifest needs none of the scientific packages.
     import numpy as np
 
     from utils import models
-    from utils.scoring.score import BadRequest, Scorer
+    from utils.scoring.scorer import BadRequest, Scorer
 
     try:
-        scorer = Scorer(folder)
+        scorer = Scorer(folder, max_rows=len(rows))
     except (KeyError, ValueError, OSError, RuntimeError, zipfile.BadZipFile) as error:
         raise PackageError(f"The model in the package can't be loaded: {error}") from error
-    absent = [name for name in scorer.names if name not in rows.columns]
-    if absent:
-        raise PackageError(f"The golden rows have no column {', '.join(absent)}, which the model needs.")
-    if rows.empty:
-        raise PackageError("There are no golden rows: give at least one, or nothing can be tested.")
-    data = [[_plain(value) for value in row] for row in rows[scorer.names].astype(object).to_numpy().tolist()]
+    data = [[_plain(value) for value in row] for row in rows.astype(object).to_numpy().tolist()]
     try:
         expected = scorer.score(json.dumps({"data": data}))
     except BadRequest as error:
         raise PackageError(f"The golden rows don't fit the model's schema: {error}") from error
-    trusted = json.loads((folder / "schema.json").read_text(encoding="utf-8")).get("trusted", [])
-    direct = models.predict(models.load(folder / "model.skops", trusted), rows[scorer.names])
+    direct = models.predict(model, rows)
+    tolerance = TOLERANCES[form.name]
     same = (
-        np.allclose(expected, direct, rtol=1e-9, atol=0)
+        np.allclose(expected, direct, rtol=tolerance, atol=tolerance)
         if direct.dtype.kind == "f"
         else bool((np.asarray(expected) == direct).all())
     )
@@ -185,107 +278,12 @@ def _plain(value: Any) -> Any:
 
 def _replace(folder: Path, destination: Path) -> None:
     """Rename a folder into place. Folders can't be swapped at once: the old one goes aside first."""
+    # Two signatures of the same content differ: if it is the same, it keeps its own when it is signed again.
+    if (destination / SIGNATURE).is_file():
+        shutil.copyfile(destination / SIGNATURE, folder / SIGNATURE)
     if destination.exists():
         destination.rename(folder.parent / "replaced")
     folder.rename(destination)
-
-
-# ------------------------------------------------------------------ requirements
-
-
-def requirements(model: Path) -> str:
-    """List what scoring by a model needs, and no more, as pip reads it.
-
-    The packages are those that the scoring files import, those whose types the model file holds, and
-    what these require in turn on this machine. Each is pinned to what is installed, with its hashes
-    if requirements.lock pins the same; pip wants hashes for all or none, so one that isn't locked
-    leaves all without.
-
-    Parameters
-    ----------
-    model : Path
-        The model.skops.
-
-    Raises
-    ------
-    PackageError
-        If the model needs a module that no installed package provides.
-    """
-    needed = _closure([*SCORING_DISTRIBUTIONS, *_distributions(model)])
-    pins = {name: importlib.metadata.version(name) for name in needed}
-    locked = _locked()
-    if all(locked.get(name, ("", ""))[0] == version for name, version in pins.items()):
-        return "".join(f"{name}=={pins[name]}{locked[name][1]}\n" for name in sorted(pins))
-    unlocked = [name for name, version in sorted(pins.items()) if locked.get(name, ("", ""))[0] != version]
-    return f"# Without hashes: {', '.join(unlocked)} not as in requirements.lock.\n" + "".join(
-        f"{name}=={version}\n" for name, version in sorted(pins.items())
-    )
-
-
-def _distributions(model: Path) -> set[str]:
-    """Return the distributions whose types a model file holds."""
-    try:
-        with zipfile.ZipFile(model) as archive:
-            content = json.loads(archive.read("schema.json"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise PackageError(f"{model.name} can't be read as a model: {error}") from error
-    modules: set[str] = set()
-    pending: list[Any] = [content]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, dict):
-            if isinstance(part.get("__module__"), str):
-                modules.add(part["__module__"].partition(".")[0])
-            pending.extend(part.values())
-        elif isinstance(part, list):
-            pending.extend(part)
-    providers = importlib.metadata.packages_distributions()
-    found = set()
-    for module in sorted(modules - set(sys.stdlib_module_names)):
-        if module not in providers:
-            raise PackageError(
-                f"The model holds types of the module {module!r}, which no installed package provides: "
-                "a service couldn't load it."
-            )
-        found.add(providers[module][0])
-    return found
-
-
-def _closure(names: Iterable[str]) -> set[str]:
-    """Add what distributions require, without extras that nobody asked for, on this machine."""
-    # Here, not above: every command that asks for a service imports this module, and none of them parses.
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    found: set[str] = set()
-    pending: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in names]
-    seen: set[tuple[str, frozenset[str]]] = set()
-    while pending:
-        name, extras = pending.pop()
-        key = canonicalize_name(name)
-        if (key, extras) in seen:
-            continue
-        seen.add((key, extras))
-        found.add(key)
-        for line in importlib.metadata.requires(key) or []:
-            wanted = Requirement(line)
-            if wanted.marker is None or any(wanted.marker.evaluate({"extra": e}) for e in extras or {""}):
-                pending.append((wanted.name, frozenset(wanted.extras)))
-    return found
-
-
-def _locked() -> dict[str, tuple[str, str]]:
-    """Read requirements.lock: version and hashes (as written there) of each distribution."""
-    from packaging.utils import canonicalize_name
-
-    path = project.root() / "requirements.lock"
-    if not path.exists():
-        return {}
-    found = {}
-    entry = re.compile(r"^([\w.-]+)==([^\s;\\]+)[^\n]*?((?: *\\\n +--hash=\S+)+)", re.MULTILINE)
-    for name, version, hashes in entry.findall(path.read_text(encoding="utf-8")):
-        found[str(canonicalize_name(name))] = (version, hashes)
-    return found
 
 
 # ------------------------------------------------------------------ reading
@@ -300,12 +298,12 @@ def load(folder: Path) -> Package:
         As `verify` does.
     """
     manifest = verify(folder)
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    size = sum((folder / path).stat().st_size for path in _files(folder))
     return Package(folder, files.sha256(folder / MANIFEST), size, manifest)
 
 
 def verify(folder: Path) -> Manifest:
-    """Compare a package with its manifest.
+    """Compare a package with its manifest. Whether its signature is right is not asked here.
 
     Raises
     ------
@@ -320,24 +318,16 @@ def verify(folder: Path) -> Manifest:
         manifest = Manifest.model_validate(files.read_json(path))
     except (OSError, ValueError, ValidationError) as error:
         raise PackageError(f"The manifest of {folder} can't be read: build the package again.") from error
-    faults = []
-    for name, digest in manifest.files.items():
-        file = folder / name
-        if name != Path(name).name or name in ("", ".", "..", MANIFEST):
-            faults.append(f"{name!r} is no plain file name")
-        elif file.is_symlink():
-            faults.append(f"{name} is a link")
-        elif not file.is_file():
-            faults.append(f"{name} is missing")
-        elif files.sha256(file) != digest:
-            faults.append(f"{name} was changed")
-    faults += [f"{name} is not in it" for name in FILES if name not in manifest.files]
-    known = {*manifest.files, MANIFEST}
-    faults += [
-        f"{entry.name} is not in the manifest" for entry in folder.iterdir() if entry.name not in known
-    ]
+    faults = integrity.faults(folder, manifest.files)
+    needed = (*FILES, manifest.format.file, "scoring/__init__.py")
+    faults += [f"{name} is not in it" for name in needed if name not in manifest.files]
     if faults:
-        raise PackageError(
-            f"The package {folder} is not as its manifest says ({'; '.join(sorted(faults))}): build it again."
-        )
+        raise PackageError(integrity.refusal(folder, sorted(faults)))
     return manifest
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yield the relative paths of all files, with slashes."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix()

@@ -1,17 +1,18 @@
 """Models, packages, and a platform of each kind, for the tests of what works with them."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from utils import files, models, packaging, platforms, project
+from utils import files, models, packaging, platforms, project, signatures, signing_keys
 from utils.packaging import Package
-from utils.platforms.local import processes
+from utils.platforms.local.targets import processes
 from utils.platforms.protocol import Platform
+from utils.signing_keys import SigningKey
 
 
 def mixed_rows(rows: int = 60) -> pd.DataFrame:
@@ -60,15 +61,44 @@ def classification_folder(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="session")
-def built(rows: pd.DataFrame, regression_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """A package that no test may change."""
-    return packaging.build(
+def signing_key() -> SigningKey:
+    """A key that exists in memory alone."""
+    return signing_keys.generate()
+
+
+@pytest.fixture(scope="session")
+def built(
+    rows: pd.DataFrame,
+    regression_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    signing_key: SigningKey,
+) -> Package:
+    """A signed package that no test may change."""
+    made = packaging.build(
         regression_folder,
         tmp_path_factory.mktemp("built") / "package",
         name="demo",
         version="3",
         golden_rows=rows.head(8),
         lineage={"run": "20261123-101502-3fa2", "commit": "abc"},
+    )
+    signatures.sign(made.folder, signing_key)
+    return packaging.load(made.folder)
+
+
+@pytest.fixture(scope="session")
+def unconverted(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A package whose model ONNX can't express, with columns of all types; no test may change it."""
+    y = pd.Series(rows["bmi"] * 2 + rows["age"] + rows["smoker"] * 5, name="progression")
+    folder = tmp_path_factory.mktemp("unconverted")
+    save_model(folder / "model", "sklearn.kernel_ridge.KernelRidge", rows, y)
+    return packaging.build(
+        folder / "model",
+        folder / "package",
+        name="demo",
+        version="3",
+        golden_rows=rows.head(8),
+        lineage={},
     )
 
 
@@ -92,7 +122,14 @@ def provisioned_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=platforms.NAMES)
-def platform(request: pytest.FixtureRequest, provisioned_home: Path, home: Path) -> Iterator[Platform]:
+def platform(
+    request: pytest.FixtureRequest,
+    provisioned_home: Path,
+    home: Path,
+    signing_key: SigningKey,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Platform]:
+    monkeypatch.setenv(signing_keys.KEY_VARIABLE, signing_key.private_pem())
     shutil.copytree(provisioned_home, home, dirs_exist_ok=True)
     found = platforms.get(request.param)
     yield found
@@ -103,62 +140,53 @@ def platform(request: pytest.FixtureRequest, provisioned_home: Path, home: Path)
     assert processes.below(home) == []
 
 
-# Answers as a package's own service does, from its golden rows and without a model: importing
-# scikit-learn would take seconds in each of many tests that aren't about predictions.
-LIGHT_SERVICE = """
-import hashlib, http.server, json, pathlib, socket, sys
-folder = pathlib.Path(__file__).parent
-golden = json.loads((folder / "golden.json").read_text())
-digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+@pytest.fixture
+def rewritten(signing_key: SigningKey) -> Callable[..., Package]:
+    """A function that changes a package, so that it is whole and signed again."""
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def answer(self, content):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps(content).encode())
-    def do_GET(self):
-        self.answer({"status": "ok", "digest": digest})
-    def do_POST(self):
-        rows = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["data"]
-        self.answer({"result": golden["expected"][: len(rows)]})
-    def log_message(self, *words):
-        pass
+    def rewrite(folder: Path, texts: Mapping[str, str] | None = None, **manifest: str) -> Package:
+        for name, content in (texts or {}).items():
+            (folder / name).write_text(content)
+        record = {**files.read_json(folder / "manifest.json"), **manifest}
+        record["files"] |= {name: files.sha256(folder / name) for name in texts or {}}
+        files.write_json(folder / "manifest.json", record)
+        signatures.sign(folder, signing_key)
+        return packaging.load(folder)
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
-server.socket.close()
-server.socket = socket.socket(fileno=int(sys.argv[2]))
-server.serve_forever()
-"""
-
-
-def rewrite(package: Path, file: str, content: str, **manifest: str) -> Package:
-    """Change a file of a package and its manifest, so that it is whole again."""
-    (package / file).write_text(content)
-    record = {**files.read_json(package / "manifest.json"), **manifest}
-    record["files"][file] = files.sha256(package / file)
-    files.write_json(package / "manifest.json", record)
-    return packaging.load(package)
+    return rewrite
 
 
 @pytest.fixture
-def light(built: Package, tmp_path: Path) -> Package:
-    """A package whose service starts at once."""
-    shutil.copytree(built.folder, tmp_path / "light")
-    return rewrite(tmp_path / "light", "serve.py", LIGHT_SERVICE)
+def challenger(package: Path, rewritten: Callable[..., Package]) -> Package:
+    """A package of the next version."""
+    return rewritten(package, version="4")
 
 
 @pytest.fixture
-def challenger(built: Package, tmp_path: Path) -> Package:
-    """A package of the next version, whose service starts at once."""
-    shutil.copytree(built.folder, tmp_path / "challenger")
-    return rewrite(tmp_path / "challenger", "serve.py", LIGHT_SERVICE, version="4")
-
-
-@pytest.fixture
-def broken(built: Package, tmp_path: Path) -> Package:
+def broken(built: Package, tmp_path: Path, rewritten: Callable[..., Package]) -> Package:
     """A package whose service ends while it starts."""
     shutil.copytree(built.folder, tmp_path / "broken")
-    return rewrite(tmp_path / "broken", "serve.py", "raise SystemExit('deliberately broken')\n")
+    return rewritten(tmp_path / "broken", {"serve.py": "raise SystemExit('deliberately broken')\n"})
+
+
+@pytest.fixture
+def signable(tmp_path: Path) -> Path:
+    """What a package looks like from outside, with little in it: made at once."""
+    folder = tmp_path / "signable"
+    for name, content in {
+        "manifest.json": '{"schema_version": 2}',
+        "model.onnx": "\x08\x01a model",
+        "schema.json": "{}",
+        "golden.json": '{"data": [[1]], "expected": [2]}',
+        "requirements.txt": "numpy==2.1.0\n",
+        "sbom.cdx.json": "{}",
+        "score.py": "def init(): ...\n",
+        "serve.py": "import scoring\n",
+        "scoring/__init__.py": "",
+        "scoring/trust.py": "TYPES = ()\n",
+    }.items():
+        files.write_text(folder / name, content, durable=False)
+    return folder
 
 
 @pytest.fixture
