@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import math
-import socket
-import threading
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +16,11 @@ from numpy.typing import NDArray
 from utils import files
 from utils.packaging import Package
 from utils.platforms.protocol import Endpoint
+from utils.service_client import Client
 
 WARM_UP = 10
+WATCH = 1.0  # seconds between two looks
 TOO_MANY_ROWS = 10_000
-MAX_ANSWER = 64 * 2**20
 
 # A value that fits no column of the type.
 WRONG = {"number": "text", "integer": "text", "boolean": "text", "string": 1}
@@ -66,9 +63,12 @@ def check(
     package: Package,
     *,
     digest: str = "",
+    key: str = "",
     tolerance: float = 1e-6,
     requests: int = 200,
     latency_limit_ms: float = 0.0,
+    error_limit: float = 0.0,
+    observe_seconds: float = 0.0,
     timeout: float = 10.0,
     deadline: float = 300.0,
 ) -> Report:
@@ -85,12 +85,18 @@ def check(
         What it should serve.
     digest : str
         Of the package that was deployed; "" for the package's own.
+    key : str
+        An API key of the service; "" if it asks for none.
     tolerance : float
         A predicted number may differ from the expected one e by tolerance · (1 + abs(e)); a class may not.
     requests : int
         How many single rows are sent to measure latency, after a warm-up.
     latency_limit_ms : float
         The 99th percentile must not exceed it; 0 for no limit.
+    error_limit : float
+        The share of answers by 5xx since the service was started, whoever asked, must not exceed it.
+    observe_seconds : float
+        How long that share is watched if the service gets only a part of the requests.
     timeout : float
         Seconds for each wait on the network.
     deadline : float
@@ -98,11 +104,23 @@ def check(
     """
     if endpoint is None:
         return Report([_result("endpoint", False, "a live service", "nothing is deployed")], np.empty(0))
-    with _Client.to(endpoint.url, timeout, deadline) as client:
-        test = _Test(client, package, digest or package.digest, tolerance)
+    partly = endpoint.details.get("share", 100) < 100
+    watched = observe_seconds if partly else 0.0
+    wanted = digest or package.digest
+    with Client.to(
+        endpoint.url,
+        timeout,
+        deadline + watched,
+        key,
+        version=wanted[:12],
+        certificate=endpoint.details.get("certificate", ""),
+    ) as client:
+        test = _Test(client, package, wanted, tolerance)
         checks = [test.health(), test.golden_rows(), *test.bad_requests()]
+        if key:
+            checks += test.keys(key)
         latencies, answered = test.latencies(requests)
-    checks += answered
+        checks += [*answered, test.errors(error_limit, watched)]
     report = Report(checks, latencies)
     if latency_limit_ms > 0:
         p99 = report.latency["p99"]
@@ -143,7 +161,7 @@ def _result(name: str, passed: bool, expected: str, observed: str) -> dict[str, 
 class _Test:
     """The checks of one service, in the order in which they make sense."""
 
-    def __init__(self, client: _Client, package: Package, digest: str, tolerance: float) -> None:
+    def __init__(self, client: Client, package: Package, digest: str, tolerance: float) -> None:
         self._client = client
         self._digest = digest
         self._tolerance = tolerance
@@ -155,7 +173,7 @@ class _Test:
         self._classes = schema["output"]["kind"] == "classification"
 
     def health(self) -> dict[str, Any]:
-        status, answer = self._client.ask("GET", "/health")
+        status, answer = self._client.ask("GET", "/health/ready")
         if status is None:
             self._client.give_up()
         found = answer.get("digest") if isinstance(answer, dict) else None
@@ -199,6 +217,34 @@ class _Test:
                 f"{expected} with the reason, and right answers afterwards",
                 observed + (f"; afterwards {after}" if after else ""),
             )
+
+    def keys(self, key: str) -> Iterator[dict[str, Any]]:
+        wrong = key[:-1] + ("x" if key[-1] != "x" else "y")
+        for name, other in (("no API key", ""), ("wrong API key", wrong)):
+            status, answer = self._client.ask("POST", "/score", _body(self._rows[:1]), key=other)
+            yield _result(name, status == 401, "401", f"{status}" if status else str(answer))
+
+    def errors(self, limit: float, seconds: float) -> dict[str, Any]:
+        """Look how much the service has failed at since it was started, again and again for some seconds."""
+        end = time.monotonic() + seconds
+        while True:
+            result = self._errors(limit, seconds)
+            if not result["passed"] or time.monotonic() >= end:
+                return result
+            time.sleep(min(WATCH, seconds))
+
+    def _errors(self, limit: float, seconds: float) -> dict[str, Any]:
+        status, answer = self._client.ask("GET", "/metrics")
+        counted = _counted(answer) if status == 200 and isinstance(answer, str) else {}
+        failed, every = sum(n for code, n in counted.items() if code >= 500), sum(counted.values())
+        expected = f"at most {limit:.3%} of" if limit else "no"
+        return _result(
+            "errors",
+            bool(counted) and failed <= limit * every,
+            f"{expected} requests answered by 5xx since the start"
+            + (f", watched for {seconds:g} s" if seconds else ""),
+            f"{failed:g} of {every:g}" if counted else f"{status}, {_short(answer)}",
+        )
 
     def latencies(self, requests: int) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:
         """Measure single rows; return the milliseconds and a check of the answers."""
@@ -257,92 +303,12 @@ def _body(rows: Sequence[list[Any]]) -> bytes:
     return json.dumps({"data": list(rows)}).encode()
 
 
+def _counted(text: str) -> dict[int, float]:
+    """Read how many requests were answered by each status, from a page of metrics."""
+    found = re.findall(r'^scoring_requests_total\{status="(\d+)"\} (\S+)$', text, re.MULTILINE)
+    return {int(status): float(number) for status, number in found}
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "…"
-
-
-# ------------------------------------------------------------------ the connection
-
-
-class _Client:
-    """One connection that is kept open. http.client: it follows nothing, asks no proxy, and costs little.
-
-    `ask` answers by (status, parsed JSON), or by (None, what happened).
-    """
-
-    def __init__(self, url: str, timeout: float) -> None:
-        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        self._connection: http.client.HTTPConnection | None = None
-        self._path = self._over = ""
-        with contextlib.suppress(KeyError, ValueError, http.client.HTTPException):
-            parts = urlsplit(url)
-            if parts.hostname:
-                self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=timeout)
-                self._path = parts.path.rstrip("/")
-        if self._connection is None:
-            self._over = f"{url!r} is no address of a service"
-
-    @classmethod
-    @contextlib.contextmanager
-    def to(cls, url: str, timeout: float, deadline: float) -> Iterator[_Client]:
-        """Connect, for no longer than until the deadline."""
-        client = cls(url, timeout)
-        watch = threading.Timer(deadline, client._cut, [f"the test took longer than {deadline:g} seconds"])
-        watch.daemon = True
-        watch.start()
-        try:
-            yield client
-        finally:
-            watch.cancel()
-            if client._connection is not None:
-                client._connection.close()
-
-    def give_up(self) -> None:
-        """Send nothing more: every wait for a silent service would last its timeout."""
-        self._over = self._over or "not asked: the service had stopped answering"
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int | None, Any]:
-        if self._over or self._connection is None:
-            return None, self._over
-        # The service may have closed a connection that was idle: only then a second one is opened.
-        kept = self._connection.sock is not None
-        try:
-            return self._ask(method, path, body)
-        except (ConnectionError, http.client.HTTPException) as error:
-            self._connection.close()
-            if not kept or self._over:
-                return None, self._over or _no_answer(error)
-        except OSError as error:
-            self._connection.close()
-            return None, self._over or _no_answer(error)
-        try:
-            return self._ask(method, path, body)
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            return None, self._over or _no_answer(error)
-
-    def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
-        connection = self._connection
-        assert connection is not None  # noqa: S101 - for the type checker
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        connection.request(method, self._path + path, body, headers)
-        response = connection.getresponse()
-        content = response.read(MAX_ANSWER)
-        if not response.isclosed():  # more than we read: what follows on this connection is no new answer
-            connection.close()
-        try:
-            return response.status, json.loads(content)
-        except (ValueError, RecursionError):
-            return response.status, content[:200].decode(errors="replace")
-
-    def _cut(self, reason: str) -> None:
-        self._over = reason
-        sock = self._connection.sock if self._connection is not None else None
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-
-def _no_answer(error: Exception) -> str:
-    return f"no answer ({str(error) or type(error).__name__})"

@@ -13,7 +13,7 @@ import pytest
 from utils import files, packaging, service_checks
 from utils.packaging import Package
 from utils.platforms.protocol import Endpoint
-from utils.scoring.score import BadRequest, Scorer
+from utils.scoring.scorer import BadRequest, Scorer
 from utils.service_checks import Report, ServiceError
 
 Answer = tuple[int, Any]
@@ -27,6 +27,8 @@ class Service:
         self.scorer = Scorer(package.folder)
         self.spoil: Callable[[str, bytes, Answer], Answer | None] = lambda path, body, answer: answer
         self.headers: dict[str, str] = {}
+        self.key = ""
+        self.failed = 0
         self.asked: list[tuple[str, bytes]] = []
         service = self
 
@@ -41,7 +43,10 @@ class Service:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                self._send(service.answer(self.path, body))
+                if service.key and self.headers["Authorization"] != f"Bearer {service.key}":
+                    self._send((401, {"error": "no key"}))
+                else:
+                    self._send(service.answer(self.path, body))
 
             def _send(self, answer: Answer | None) -> None:
                 if answer is None:
@@ -75,8 +80,13 @@ class Service:
         return self.spoil(path, body, self._right(path, body))
 
     def _right(self, path: str, body: bytes) -> Answer:
-        if path == "/health":
-            return 200, {"status": "ok", "digest": self.package.digest}
+        if path == "/health/ready":
+            return 200, {"status": "ready", "digest": self.package.digest}
+        if path == "/metrics":
+            counted = f"""scoring_requests_total{{status="200"}} 3.0
+scoring_requests_total{{status="500"}} {self.failed}.0
+"""
+            return 200, counted.encode()
         if path != "/score":
             return 404, {"error": "no such path"}
         try:
@@ -124,12 +134,31 @@ def test_a_good_service_passes_every_check(service: Service) -> None:
         "bad request: no rows",
         "bad request: 10,000 rows",
         "single rows",
+        "errors",
     ]
     for check in report.checks:
         assert check["expected"]
         assert check["observed"]
         json.dumps(check)
     service_checks.demand(report)
+
+
+def test_a_service_with_keys_must_refuse_those_who_have_none(service: Service) -> None:
+    service.key = "a-key-of-this-service"
+    report = service.check(key=service.key)
+    assert _failed(report) == {}
+    assert {"no API key", "wrong API key"} <= {check["check"] for check in report.checks}
+    assert "golden rows" in _failed(service.check())
+    open_to_all = {"no API key": "200", "wrong API key": "200"}
+    service.key, key = "", service.key
+    assert _failed(service.check(key=key)) == open_to_all
+
+
+def test_a_service_that_has_failed_before_is_found_out(service: Service) -> None:
+    service.failed = 2
+    assert _failed(service.check()) == {"errors": "2 of 5"}
+    service.spoil = lambda path, body, answer: (404, {}) if path == "/metrics" else answer
+    assert list(_failed(service.check())) == ["errors"]
 
 
 def test_latencies_are_of_the_requests_after_the_warm_up(service: Service) -> None:
@@ -170,7 +199,9 @@ def test_classes_must_be_the_very_labels(classification_folder: Any, rows: Any, 
     try:
         assert service.check().passed
         service.spoil = lambda path, body, answer: (
-            (200, {"result": ["High"] * len(answer[1]["result"])}) if "result" in answer[1] else answer
+            (200, {"result": ["High"] * len(answer[1]["result"])})
+            if path == "/score" and "result" in answer[1]
+            else answer
         )
         assert "'High' instead of" in _failed(service.check())["golden rows"]
     finally:
@@ -182,7 +213,7 @@ def test_predictions_may_differ_by_the_tolerance_and_no_more(service: Service) -
     distance = 1e-3 * (1 + np.abs(expected).min())
 
     def shift(path: str, body: bytes, answer: Answer) -> Answer:
-        if "result" not in answer[1]:
+        if path != "/score" or "result" not in answer[1]:
             return answer
         return 200, {"result": [value + distance for value in answer[1]["result"]]}
 
@@ -242,7 +273,7 @@ def test_a_service_that_is_wrong_after_a_bad_request_is_found_out(service: Servi
     def spoil(path: str, body: bytes, answer: Answer) -> Answer:
         if b"NaN" in body:
             confused.set()
-        if confused.is_set() and "result" in answer[1]:
+        if confused.is_set() and path == "/score" and "result" in answer[1]:
             return 200, {"result": [0.0] * len(answer[1]["result"])}
         return answer
 
