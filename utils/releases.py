@@ -13,6 +13,7 @@ from utils.platforms.protocol import ModelVersion, Platform
 
 ENVIRONMENTS = ("staging", "production")
 NO_CHAMPION = "none"
+IMAGE = "image.json"
 
 
 class ReleaseError(RuntimeError):
@@ -105,8 +106,15 @@ def _champion(opponent: str) -> str:
 
 
 def demand(
-    platform: Platform, scenario: str, folder: Path, package: Package, *, environment: str, expected: str
-) -> None:
+    platform: Platform,
+    scenario: str,
+    folder: Path,
+    package: Package,
+    *,
+    environment: str,
+    expected: str,
+    image: str = "",
+) -> str:
     """Refuse to deploy a package unless all that allows it still holds.
 
     Parameters
@@ -119,9 +127,18 @@ def demand(
         "staging" or "production".
     expected : str
         The digest that the package was built with; "" if nobody says.
+    image : str
+        The image that was built from it; "" where services run without images.
+
+    Returns
+    -------
+    str
+        The fingerprint of the key that signed the package.
 
     Raises
     ------
+    PlatformError
+        If its signature doesn't hold.
     ReleaseError
         If there is no such environment, the package is another than expected, or the champion is another by
         now than the one that the model was compared with.
@@ -137,9 +154,10 @@ def demand(
             f"The package in {package.folder} has the digest {package.digest}, but {expected} was built: "
             "build it again."
         )
+    signer = platform.verify(package.folder)
     if environment == "staging":
-        return
-    approvals.demand(folder, package.digest)
+        return signer
+    approvals.demand(folder, package.digest, image)
     now = platform.registry.champion(scenario)
     current = now.version if now is not None else NO_CHAMPION
     manifest = package.manifest
@@ -149,6 +167,13 @@ def demand(
             f"Version {manifest.version} was compared with champion {compared}, but the champion is "
             f"{current} by now: begin a new run, which compares it with that one."
         )
+    return signer
+
+
+def image(folder: Path) -> str:
+    """Return the reference of the image that a run has built of its package; "" if it built none."""
+    record = folder / IMAGE
+    return str(files.read_json(record)["reference"]) if record.exists() else ""
 
 
 def conclude(platform: Platform, scenario: str, environment: str, version: str, *, passed: bool) -> bool:

@@ -17,6 +17,8 @@ from utils.releases import ReleaseError
 from utils.splits import SplitPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from utils.packaging import Package
     from utils.platforms.protocol import Platform
 
@@ -165,12 +167,15 @@ def test_without_a_recorded_evaluation_nothing_is_registered(platform: Platform,
 # ------------------------------------------------------------------ what deploying demands
 
 
-def compared(package: Package, champion: str) -> Package:
-    """Return the package as if its model had been compared with that champion."""
-    path = package.folder / packaging.MANIFEST
-    manifest = files.read_json(path)
-    files.write_json(path, {**manifest, "lineage": {**manifest["lineage"], "champion": champion}})
-    return packaging.load(package.folder)
+@pytest.fixture
+def compared(package: Path, rewritten: Callable[..., Package]) -> Callable[[str], Package]:
+    """A function that returns a package whose model was compared with that champion."""
+
+    def rewrite(champion: str) -> Package:
+        lineage = files.read_json(package / packaging.MANIFEST)["lineage"]
+        return rewritten(package, lineage={**lineage, "champion": champion})
+
+    return rewrite
 
 
 def demand(platform: Platform, folder: Path, package: Package, environment: str, expected: str = "") -> None:
@@ -186,59 +191,65 @@ def promote(platform: Platform, folder: Path, times: int = 1) -> None:
 
 @pytest.mark.parametrize("environment", ["", "Production", "test"])
 def test_an_unknown_environment_is_refused(
-    platform: Platform, folder: Path, light: Package, environment: str
+    platform: Platform, folder: Path, built: Package, environment: str
 ) -> None:
     with pytest.raises(ReleaseError, match="choose from: staging, production"):
-        demand(platform, folder, light, environment)
+        demand(platform, folder, built, environment)
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_another_package_than_was_built_is_refused(
-    platform: Platform, folder: Path, light: Package, environment: str
+    platform: Platform, folder: Path, built: Package, environment: str
 ) -> None:
-    approvals.write(folder, "approved", by="Ada", digest=light.digest)
-    with pytest.raises(ReleaseError, match=f"has the digest {light.digest}, but {'0' * 64} was built"):
-        demand(platform, folder, light, environment, expected="0" * 64)
+    approvals.write(folder, "approved", by="Ada", digest=built.digest)
+    with pytest.raises(ReleaseError, match=f"has the digest {built.digest}, but {'0' * 64} was built"):
+        demand(platform, folder, built, environment, expected="0" * 64)
 
 
-def test_staging_needs_nobodys_approval(platform: Platform, folder: Path, light: Package) -> None:
-    demand(platform, folder, light, "staging", expected=light.digest)
+def test_staging_needs_nobodys_approval(platform: Platform, folder: Path, built: Package) -> None:
+    demand(platform, folder, built, "staging", expected=built.digest)
 
 
-def test_production_needs_an_approval(platform: Platform, folder: Path, light: Package) -> None:
+def test_production_needs_an_approval(
+    platform: Platform, folder: Path, compared: Callable[[str], Package]
+) -> None:
     with pytest.raises(ApprovalError, match="Nobody has approved"):
-        demand(platform, folder, compared(light, "none"), "production")
+        demand(platform, folder, compared("none"), "production")
 
 
-def test_a_rejected_package_is_refused(platform: Platform, folder: Path, light: Package) -> None:
-    package = compared(light, "none")
+def test_a_rejected_package_is_refused(
+    platform: Platform, folder: Path, compared: Callable[[str], Package]
+) -> None:
+    package = compared("none")
     approvals.write(folder, "rejected", by="Ada", digest=package.digest, comment="too slow")
     with pytest.raises(ApprovalError, match="rejected by Ada: too slow"):
         demand(platform, folder, package, "production")
 
 
-def test_an_approval_holds_for_no_other_package(platform: Platform, folder: Path, light: Package) -> None:
+def test_an_approval_holds_for_no_other_package(
+    platform: Platform, folder: Path, compared: Callable[[str], Package]
+) -> None:
     approvals.write(folder, "approved", by="Ada", digest="0" * 64)
     with pytest.raises(ApprovalError, match="look at it"):
-        demand(platform, folder, compared(light, "none"), "production")
+        demand(platform, folder, compared("none"), "production")
 
 
 @pytest.mark.parametrize(("champion", "promotions"), [("none", 0), ("1", 1), ("2", 2)])
 def test_an_approved_package_that_met_todays_champion_is_admitted(
-    platform: Platform, folder: Path, light: Package, champion: str, promotions: int
+    platform: Platform, folder: Path, compared: Callable[[str], Package], champion: str, promotions: int
 ) -> None:
     promote(platform, folder, promotions)
-    package = compared(light, champion)
+    package = compared(champion)
     approvals.write(folder, "approved", by="Ada", digest=package.digest)
     demand(platform, folder, package, "production", expected=package.digest)
 
 
 @pytest.mark.parametrize(("champion", "promotions"), [("none", 1), ("1", 2), ("1", 0), ("unknown", 1)])
 def test_a_champion_that_has_changed_since_the_comparison_refuses(
-    platform: Platform, folder: Path, light: Package, champion: str, promotions: int
+    platform: Platform, folder: Path, compared: Callable[[str], Package], champion: str, promotions: int
 ) -> None:
     promote(platform, folder, promotions)
-    package = compared(light, champion)
+    package = compared(champion)
     approvals.write(folder, "approved", by="Ada", digest=package.digest)
     now = str(promotions) if promotions else "none"
     with pytest.raises(ReleaseError, match=f"champion {champion}, but the champion is {now} by now"):
@@ -246,10 +257,10 @@ def test_a_champion_that_has_changed_since_the_comparison_refuses(
 
 
 def test_a_release_that_broke_off_after_the_promotion_can_be_repeated(
-    platform: Platform, folder: Path, light: Package
+    platform: Platform, folder: Path, compared: Callable[[str], Package]
 ) -> None:
     promote(platform, folder, 3)
-    package = compared(light, "2")
+    package = compared("2")
     assert package.manifest.version == "3"
     approvals.write(folder, "approved", by="Ada", digest=package.digest)
     demand(platform, folder, package, "production")
@@ -274,18 +285,18 @@ def champion(platform: Platform) -> str:
 
 @pytest.mark.parametrize("passed", [True, False])
 def test_staging_is_taken_down_whatever_the_test_said(
-    registered: Platform, light: Package, passed: bool
+    registered: Platform, built: Package, passed: bool
 ) -> None:
-    registered.endpoints.deploy(light.folder, "demo", "staging")
+    registered.endpoints.deploy(built.folder, "demo", "staging")
     assert releases.conclude(registered, "demo", "staging", "3", passed=passed) is False
     assert registered.endpoints.find("demo", "staging") is None
     assert champion(registered) == ""
 
 
 def test_a_production_service_that_passed_is_confirmed_and_its_model_the_champion(
-    registered: Platform, light: Package
+    registered: Platform, built: Package
 ) -> None:
-    registered.endpoints.deploy(light.folder, "demo", "production")
+    registered.endpoints.deploy(built.folder, "demo", "production")
     assert releases.conclude(registered, "demo", "production", "3", passed=True) is False
     live = registered.endpoints.find("demo", "production")
     assert live is not None
@@ -297,22 +308,22 @@ def test_a_production_service_that_passed_is_confirmed_and_its_model_the_champio
 
 
 def test_a_production_service_that_failed_gives_way_to_the_one_before(
-    registered: Platform, light: Package, challenger: Package
+    registered: Platform, built: Package, challenger: Package
 ) -> None:
-    registered.endpoints.deploy(light.folder, "demo", "production")
+    registered.endpoints.deploy(built.folder, "demo", "production")
     releases.conclude(registered, "demo", "production", "3", passed=True)
     registered.endpoints.deploy(challenger.folder, "demo", "production")
     assert releases.conclude(registered, "demo", "production", "4", passed=False) is True
     live = registered.endpoints.find("demo", "production")
     assert live is not None
-    assert live.digest == light.digest
+    assert live.digest == built.digest
     assert champion(registered) == "3"
 
 
 def test_a_first_service_that_failed_leaves_nothing_live_and_no_champion(
-    registered: Platform, light: Package
+    registered: Platform, built: Package
 ) -> None:
-    registered.endpoints.deploy(light.folder, "demo", "production")
+    registered.endpoints.deploy(built.folder, "demo", "production")
     assert releases.conclude(registered, "demo", "production", "3", passed=False) is False
     assert registered.endpoints.find("demo", "production") is None
     assert champion(registered) == ""

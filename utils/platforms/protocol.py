@@ -1,4 +1,4 @@
-"""What a platform offers: run history, model registry, endpoints.
+"""What a platform offers: run history, model registry, images, endpoints.
 
 A notebook talks to these protocols alone, so that it runs unchanged wherever
 a platform implements them. All of their methods raise `PlatformError` when the
@@ -8,7 +8,7 @@ platform can't be reached or doesn't do what was asked; none of them answers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -98,6 +98,28 @@ class Endpoint:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Image:
+    """A container image that was built from a package.
+
+    Attributes
+    ----------
+    reference : str
+        By which it is pulled and started; it ends in the digest.
+    digest : str
+        "sha256:" and 64 hexadecimal digits.
+    size : int
+        What it adds to its base image, in bytes.
+    layers : sequence of mapping
+        Of each layer over the base: what, digest, size.
+    """
+
+    reference: str
+    digest: str
+    size: int
+    layers: Sequence[Mapping[str, Any]] = ()
+
+
 class RunHistory(Protocol):
     """Trainings: their parameters, metrics, plots and files."""
 
@@ -176,17 +198,48 @@ class ModelRegistry(Protocol):
         """Copy the model folder (model.skops, schema.json, …) of a version to `destination`; return it."""
         ...
 
+    def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a version, such as the digest of its image."""
+        ...
+
+
+class Images(Protocol):
+    """Container images of packages, in a registry."""
+
+    def build(self, package: Path, folder: Path) -> Image | None:
+        """Build the image of a package and push it, once; None where services run without images.
+
+        Parameters
+        ----------
+        folder : Path
+            For the build context; what is there is replaced.
+        """
+        ...
+
 
 class Endpoints(Protocol):
     """Scoring services, one for each scenario in each environment."""
 
-    def deploy(self, package: Path, service: str, environment: str) -> Endpoint:
-        """Start a package and switch the environment to it once it is healthy.
+    def deploy(
+        self, package: Path, service: str, environment: str, *, image: str = "", traffic: int = 100
+    ) -> Endpoint:
+        """Start a package and switch the environment to it once it is ready.
 
         The service that was live until then keeps running, out of use, until
         the new one is confirmed, restored or replaced. A package that is
         live already is left as it is.
+
+        Parameters
+        ----------
+        image : str
+            The reference of the image that was built from it, where services run from images.
+        traffic : int
+            How many per cent of the requests it gets until it is confirmed; the one before gets the rest.
         """
+        ...
+
+    def keys(self, service: str, environment: str, *, rotate: int | None = None) -> tuple[str, str]:
+        """Return the two API keys, each of which the service takes; replace one before: `rotate`."""
         ...
 
     def find(self, service: str, environment: str) -> Endpoint | None:
@@ -202,6 +255,12 @@ class Endpoints(Protocol):
 
         Returns what is live afterwards: None where nothing had been confirmed before.
         """
+        ...
+
+    def rollback(
+        self, service: str, environment: str, *, version: str = "", by: str = "", comment: str = ""
+    ) -> Endpoint:
+        """Go back to the version confirmed before the live one, or to the earlier one of that number."""
         ...
 
     def remove(self, service: str, environment: str) -> None:
@@ -220,8 +279,17 @@ class Platform(Protocol):
     name: str
     history: RunHistory
     registry: ModelRegistry
+    images: Images
     endpoints: Endpoints
 
     def provision(self) -> list[Resource]:
         """Make what is not there yet: history, registry, compute. Safe to call again."""
+        ...
+
+    def sign(self, package: Path) -> str:
+        """Sign a package, once; return the fingerprint of the key."""
+        ...
+
+    def verify(self, package: Path) -> str:
+        """Demand that a package is as a key that is trusted here has signed it; return its fingerprint."""
         ...

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import pytest
 
 from utils import files, platforms, project
 from utils.packaging import Package
-from utils.platforms.local import processes
 from utils.platforms.local.endpoints import LocalEndpoints
 from utils.platforms.local.history import LocalHistory
 from utils.platforms.local.registry import LocalRegistry
+from utils.platforms.local.settings import Settings
 from utils.platforms.local.store import Store
+from utils.platforms.local.targets import processes
 from utils.platforms.protocol import Endpoint, Platform, PlatformError
 
 
@@ -267,10 +269,10 @@ def _state(environment: str) -> Path:
 
 
 def test_a_service_whose_process_has_ended_is_told_and_started_again(
-    platform: Platform, light: Package
+    platform: Platform, built: Package
 ) -> None:
     endpoints = platform.endpoints
-    endpoints.deploy(light.folder, "demo", "production")
+    endpoints.deploy(built.folder, "demo", "production")
     made = endpoints.confirm("demo", "production")
     assert made.details["alive"]
     _kill(made)
@@ -280,7 +282,7 @@ def test_a_service_whose_process_has_ended_is_told_and_started_again(
     assert [endpoint.details["alive"] for endpoint in endpoints.everything()] == [False]
     with pytest.raises(PlatformError, match="doesn't answer"):
         endpoints.confirm("demo", "production")
-    again = endpoints.deploy(light.folder, "demo", "production")
+    again = endpoints.deploy(built.folder, "demo", "production")
     assert again.details["alive"]
     assert again.confirmed, "it was tested before"
     _kill(again)
@@ -290,68 +292,71 @@ def test_a_service_whose_process_has_ended_is_told_and_started_again(
 
 
 def test_a_kept_service_whose_process_has_ended_is_started_again_to_be_put_back(
-    platform: Platform, light: Package, challenger: Package
+    platform: Platform, built: Package, challenger: Package
 ) -> None:
     endpoints = platform.endpoints
-    endpoints.deploy(light.folder, "demo", "production")
+    endpoints.deploy(built.folder, "demo", "production")
     first = endpoints.confirm("demo", "production")
     second = endpoints.deploy(challenger.folder, "demo", "production")
     _kill(first)
     back = endpoints.restore("demo", "production")
     assert back is not None
-    assert (back.digest, back.confirmed, back.details["alive"]) == (light.digest, True, True)
+    assert (back.digest, back.confirmed, back.details["alive"]) == (built.digest, True, True)
     assert not psutil.pid_exists(second.details["pid"])
 
 
 def test_deploying_the_kept_package_again_puts_it_back(
-    platform: Platform, light: Package, challenger: Package
+    platform: Platform, built: Package, challenger: Package
 ) -> None:
     endpoints = platform.endpoints
-    endpoints.deploy(light.folder, "demo", "production")
+    endpoints.deploy(built.folder, "demo", "production")
     first = endpoints.confirm("demo", "production")
     second = endpoints.deploy(challenger.folder, "demo", "production")
-    back = endpoints.deploy(light.folder, "demo", "production")
-    assert (back.url, back.confirmed) == (first.url, True)
+    back = endpoints.deploy(built.folder, "demo", "production")
+    assert (back.url, back.details["pid"], back.confirmed) == (first.url, first.details["pid"], True)
     assert not psutil.pid_exists(second.details["pid"])
 
 
 def test_packages_and_logs_that_nobody_uses_are_deleted(
-    platform: Platform, light: Package, challenger: Package
+    platform: Platform, built: Package, challenger: Package
 ) -> None:
     endpoints = platform.endpoints
-    endpoints.deploy(light.folder, "demo", "production")
+    endpoints.deploy(built.folder, "demo", "production")
     endpoints.confirm("demo", "production")
     endpoints.deploy(challenger.folder, "demo", "production")
     endpoints.confirm("demo", "production")
-    one = challenger.digest[:12]
-    assert {path.name for path in _state("production").parent.iterdir()} == {one, f"{one}.log", "state.json"}
+    kept = {name for one in (built, challenger) for name in (one.digest[:12], f"{one.digest[:12]}.log")}
+    kept |= {f"{challenger.digest[:12]}.sock", "state.json"}
+    assert {path.name for path in _state("production").parent.iterdir()} == kept, (
+        "the one before can be gone back to"
+    )
     endpoints.remove("demo", "production")
     assert not _state("production").parent.exists()
 
 
-def test_a_damaged_copy_is_not_put_back(platform: Platform, light: Package, challenger: Package) -> None:
+def test_a_damaged_copy_is_not_put_back(platform: Platform, built: Package, challenger: Package) -> None:
     endpoints = platform.endpoints
-    endpoints.deploy(light.folder, "demo", "production")
+    endpoints.deploy(built.folder, "demo", "production")
     first = endpoints.confirm("demo", "production")
     second = endpoints.deploy(challenger.folder, "demo", "production")
     _kill(first)
-    copy = _state("production").parent / light.digest[:12]
+    copy = _state("production").parent / built.digest[:12]
     (copy / "score.py").write_text("print('forged')")
     with pytest.raises(PlatformError, match=r"score\.py was changed"):
         endpoints.restore("demo", "production")
     assert endpoints.find("demo", "production") == second
     # The sound package replaces the damaged copy.
-    assert endpoints.deploy(light.folder, "demo", "production").details["alive"]
+    assert endpoints.deploy(built.folder, "demo", "production").details["alive"]
 
 
-def test_another_process_that_got_the_pid_is_never_killed(platform: Platform, light: Package) -> None:
+def test_another_process_that_got_the_pid_is_never_killed(platform: Platform, built: Package) -> None:
     endpoints = platform.endpoints
-    made = endpoints.deploy(light.folder, "demo", "staging")
+    made = endpoints.deploy(built.folder, "demo", "staging")
     _kill(made)
     stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         state = files.read_json(_state("staging"))
-        state["live"]["process"].update(pid=stranger.pid, started=psutil.Process(stranger.pid).create_time())
+        state["live"]["handle"].update(pid=stranger.pid, started=psutil.Process(stranger.pid).create_time())
         files.write_json(_state("staging"), state)
         found = endpoints.find("demo", "staging")
         assert found is not None
@@ -363,20 +368,20 @@ def test_another_process_that_got_the_pid_is_never_killed(platform: Platform, li
 
 
 def test_an_older_process_of_the_same_script_is_not_taken_for_the_service(
-    platform: Platform, light: Package
+    platform: Platform, built: Package
 ) -> None:
     endpoints = platform.endpoints
-    endpoints.deploy(light.folder, "demo", "staging")
+    endpoints.deploy(built.folder, "demo", "staging")
     state = files.read_json(_state("staging"))
-    state["live"]["process"]["started"] -= 3600
+    state["live"]["handle"]["started"] -= 3600
     files.write_json(_state("staging"), state)
     found = endpoints.find("demo", "staging")
     assert found is not None
     assert not found.details["alive"]
 
 
-def test_a_service_leaves_no_zombie_when_it_ends_by_itself(platform: Platform, light: Package) -> None:
-    made = platform.endpoints.deploy(light.folder, "demo", "staging")
+def test_a_service_leaves_no_zombie_when_it_ends_by_itself(platform: Platform, built: Package) -> None:
+    made = platform.endpoints.deploy(built.folder, "demo", "staging")
     process = psutil.Process(made.details["pid"])
     process.terminate()
     process.wait(30)
@@ -384,53 +389,88 @@ def test_a_service_leaves_no_zombie_when_it_ends_by_itself(platform: Platform, l
 
 
 def test_a_service_inherits_no_secret(
-    platform: Platform, light: Package, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, built: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("A_TOKEN", "secret")
-    made = platform.endpoints.deploy(light.folder, "demo", "staging")
+    made = platform.endpoints.deploy(built.folder, "demo", "staging")
     process = psutil.Process(made.details["pid"])
     assert "A_TOKEN" not in process.environ()
-    assert set(process.environ()) <= {*processes.VARIABLES, "LC_CTYPE"}
+    assert set(process.environ()) <= {*processes.VARIABLES, *processes.SETTINGS, "LC_CTYPE"}
     assert {connection.laddr.ip for connection in process.net_connections()} == {"127.0.0.1"}
     assert os.getsid(process.pid) == process.pid, "a signal to our terminal must not end it"
 
 
 def test_what_a_killed_deployment_left_running_is_stopped_by_the_next(
-    platform: Platform, light: Package, challenger: Package
+    platform: Platform, built: Package, challenger: Package
 ) -> None:
     endpoints = platform.endpoints
-    left = endpoints.deploy(light.folder, "demo", "staging")
+    left = endpoints.deploy(built.folder, "demo", "staging")
     state = files.read_json(_state("staging"))
     # As it is between the start of a service and its first healthy answer.
-    files.write_json(_state("staging"), {"live": None, "previous": None, "leaving": [state["live"]]})
+    files.write_json(_state("staging"), {"leaving": [state["live"]]})
     endpoints.deploy(challenger.folder, "demo", "staging")
     assert not psutil.pid_exists(left.details["pid"])
 
 
 def test_an_interrupted_deployment_leaves_nothing_running(
-    platform: Platform, light: Package, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, built: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(processes, "wait_until_healthy", interrupt)
+    monkeypatch.setattr(processes.Processes, "wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        platform.endpoints.deploy(light.folder, "demo", "staging")
+        platform.endpoints.deploy(built.folder, "demo", "staging")
     assert processes.below(project.home()) == []
     assert platform.endpoints.find("demo", "staging") is None
 
 
-def test_a_service_that_does_not_get_healthy_in_time_is_stopped(home: Path, built: Package) -> None:
-    endpoints = LocalEndpoints(home / "services", seconds=0.05)
-    with pytest.raises(PlatformError, match=r"wasn't healthy after 0\.05 seconds"):
+def test_a_service_that_does_not_get_ready_in_time_is_stopped(platform: Platform, built: Package) -> None:
+    endpoints = LocalEndpoints(project.home() / "workspace", Settings(start_seconds=0.01))
+    with pytest.raises(PlatformError, match=r"wasn't ready after 0\.01 seconds"):
         endpoints.deploy(built.folder, "demo", "staging")
-    assert processes.below(home) == []
+    assert processes.below(project.home()) == []
 
 
-def test_a_damaged_record_is_told_and_can_be_removed(platform: Platform, light: Package) -> None:
+def test_processes_refuse_to_share_requests_by_weight(
+    platform: Platform, built: Package, challenger: Package
+) -> None:
     endpoints = platform.endpoints
-    made = endpoints.deploy(light.folder, "demo", "staging")
-    _state("staging").write_text("{")
+    endpoints.deploy(built.folder, "demo", "production", traffic=10)
+    live = endpoints.confirm("demo", "production")
+    with pytest.raises(PlatformError, match="can't share requests by weight"):
+        endpoints.deploy(challenger.folder, "demo", "production", traffic=10)
+    assert endpoints.find("demo", "production") == live
+    assert [process.pid for process in processes.below(project.home())] == [live.details["pid"]]
+
+
+def test_an_address_stays_when_everything_was_removed_in_between(platform: Platform, built: Package) -> None:
+    first = platform.endpoints.deploy(built.folder, "demo", "staging")
+    platform.endpoints.remove("demo", "staging")
+    assert platform.endpoints.deploy(built.folder, "demo", "staging").url == first.url
+
+
+def test_no_more_than_five_versions_are_kept_to_go_back_to(
+    platform: Platform, package: Path, rewritten: Callable[..., Package]
+) -> None:
+    endpoints = platform.endpoints
+    for number in range(1, 8):
+        endpoints.deploy(rewritten(package, version=str(number)).folder, "demo", "production")
+        endpoints.confirm("demo", "production")
+    state = files.read_json(_state("production"))
+    assert [service["model_version"] for service in state["earlier"]] == ["6", "5", "4", "3", "2"]
+    with pytest.raises(PlatformError, match="kept are 6, 5, 4, 3, 2"):
+        endpoints.rollback("demo", "production", version="1", by="Ada")
+    back = endpoints.rollback("demo", "production", version="4", by="Ada", comment="worse")
+    assert back.model_version == "4"
+    event = files.read_json(_state("production"))["events"][-1]
+    assert (event["what"], event["model_version"], event["by"]) == ("rolled back", "4", "Ada")
+
+
+def test_a_damaged_record_is_told_and_can_be_removed(platform: Platform, built: Package) -> None:
+    endpoints = platform.endpoints
+    made = endpoints.deploy(built.folder, "demo", "staging")
+    _state("staging").write_text(_state("staging").read_text()[:-20])
     for ask in (endpoints.find, endpoints.confirm, endpoints.restore):
         with pytest.raises(PlatformError, match=r"state\.json can't be read"):
             ask("demo", "staging")
@@ -442,12 +482,12 @@ def test_a_damaged_record_is_told_and_can_be_removed(platform: Platform, light: 
     assert not psutil.pid_exists(made.details["pid"])
 
 
-def test_two_that_deploy_at_once_take_turns(platform: Platform, light: Package, challenger: Package) -> None:
+def test_two_that_deploy_at_once_take_turns(platform: Platform, built: Package, challenger: Package) -> None:
     def deploy(package: Package) -> Endpoint:
         return platforms.get("local").endpoints.deploy(package.folder, "demo", "staging")
 
     with ThreadPoolExecutor(2) as pool:
-        made = list(pool.map(deploy, (light, challenger)))
+        made = list(pool.map(deploy, (built, challenger)))
     live = platform.endpoints.find("demo", "staging")
     assert live is not None
     assert live.digest in {endpoint.digest for endpoint in made}
@@ -464,5 +504,5 @@ signal.pause()
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as stubborn:
         assert stubborn.stdout is not None
         stubborn.stdout.readline()
-        processes.stop(psutil.Process(stubborn.pid), seconds=0.2)
+        processes.end(psutil.Process(stubborn.pid), seconds=0.2)
         assert not psutil.pid_exists(stubborn.pid)

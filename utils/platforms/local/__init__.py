@@ -1,6 +1,7 @@
 """The local platform: MLflow as run history and model registry, scoring services as local processes.
 
-Nothing but Python is needed. Everything is below workspace/: delete it and the platform is new.
+Nothing but Python is needed. Everything is below workspace/: delete it and the platform is new. Where
+parameters/local.yml says so, services are containers, or pods of a Kubernetes cluster.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 from utils import project
 from utils.platforms.local.endpoints import LocalEndpoints
 from utils.platforms.local.history import LocalHistory
+from utils.platforms.local.images import LocalImages
 from utils.platforms.local.registry import LocalRegistry
 from utils.platforms.local.store import Store
-from utils.platforms.protocol import Resource
+from utils.platforms.protocol import PlatformError, Resource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +29,7 @@ class LocalPlatform:
     store: Store
     history: LocalHistory
     registry: LocalRegistry
+    images: LocalImages
     endpoints: LocalEndpoints
     name: str = "local"
 
@@ -52,11 +55,48 @@ class LocalPlatform:
             Resource("compute", compute, f"this machine, services below {self.workspace.name}/services"),
         ]
 
+    def sign(self, package: Path) -> str:
+        """Sign a package by the key of the environment, or else by the workspace's own.
+
+        Raises
+        ------
+        PlatformError
+            If there is no key that can be used, or the package holds what can't be signed.
+        """
+        from utils import files, signatures, signing_keys
+
+        try:
+            key = signing_keys.private_key(self.workspace)
+            signatures.sign(package, key)
+        except (OSError, signatures.SignatureError, files.PrivacyError) as error:
+            raise PlatformError(str(error)) from error
+        return key.fingerprint
+
+    def verify(self, package: Path) -> str:
+        """Demand a signature of the whole package by a key that is trusted here.
+
+        Raises
+        ------
+        PlatformError
+            Naming each file that isn't as it was signed; or if there is no signature, or no key.
+        """
+        from utils import files, signatures, signing_keys
+
+        try:
+            return signatures.verify(package, signing_keys.public_pem(self.workspace))
+        except (OSError, signatures.SignatureError, files.PrivacyError) as error:
+            raise PlatformError(str(error)) from error
+
 
 def create() -> LocalPlatform:
     """Return the platform whose workspace is below `utils.project.home`. Nothing is made or reached yet."""
     workspace = project.home() / "workspace"
     store = Store(workspace)
     return LocalPlatform(
-        workspace, store, LocalHistory(store), LocalRegistry(store), LocalEndpoints(workspace / "services")
+        workspace,
+        store,
+        LocalHistory(store),
+        LocalRegistry(store),
+        LocalImages(workspace / "images"),
+        LocalEndpoints(workspace),
     )

@@ -1,4 +1,4 @@
-"""Endpoints: one scoring service for each scenario in each environment, as a process in the background."""
+"""Endpoints: one scoring service for each scenario in each environment, on the target that is set."""
 
 from __future__ import annotations
 
@@ -7,68 +7,69 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils import packaging
-from utils.platforms.local.services import STATE, Place
+from utils import files, keys, packaging, signatures, signing_keys
+from utils.packaging import Package
+from utils.platforms.local import settings, targets
+from utils.platforms.local.services import STATE, Place, last_port
+from utils.platforms.local.settings import Settings
+from utils.platforms.local.targets import Site, Version
 from utils.platforms.protocol import Endpoint, PlatformError
+from utils.signatures import SignatureError
 
-START_SECONDS = 90.0
 LOCK_SECONDS = 180.0
 
 
 class LocalEndpoints:
-    """Scoring services on loopback; see `utils.platforms.protocol.Endpoints`.
+    """Scoring services of this machine or of what it can reach; see `utils.platforms.protocol.Endpoints`.
 
     Parameters
     ----------
-    folder : Path
-        Of all services.
-    seconds : float
-        How long a service may take to get healthy.
+    workspace : Path
+        Services are below its folder services/, and the endpoints' API keys below the private one, keys/.
+    settings : Settings, optional
+        How to serve; read when they are needed if not given.
     """
 
-    def __init__(self, folder: Path, seconds: float = START_SECONDS) -> None:
-        self._folder = folder
-        self._seconds = seconds
+    def __init__(self, workspace: Path, settings: Settings | None = None) -> None:
+        self._workspace = workspace
+        self._folder = workspace / "services"
+        self._given = settings
 
-    def deploy(self, package: Path, service: str, environment: str) -> Endpoint:
-        """Start a package and make it live once it is healthy.
+    def deploy(
+        self, package: Path, service: str, environment: str, *, image: str = "", traffic: int = 100
+    ) -> Endpoint:
+        """Start a package and make it live once it is ready.
 
         If its start fails, everything stays as it was. A package that is live is left as it is,
-        and started again where its process has ended, as after a reboot.
+        and started again where it has ended, as after a reboot.
 
         Raises
         ------
         PlatformError
-            If the package isn't as its manifest says, or its service doesn't get healthy.
+            If the package isn't as its manifest and signature say, or its service doesn't get ready.
         """
-        try:
-            found = packaging.load(package)
-        except packaging.PackageError as error:
-            raise PlatformError(str(error)) from error
-        with self._locked(service, environment) as place:
+        if not 1 <= traffic <= 100:
+            raise PlatformError(f"The share of the requests is {traffic} per cent: give 1 to 100.")
+        found = self._verified(package)
+        with self._locked(service, environment, starting=True) as place:
             state = place.settled()
-            live = state.live
-            if live is not None and live.digest == found.digest:
-                if not place.healthy(live):
-                    place.keep(package, found.digest)
-                    state.live = place.restarted(state, live, self._seconds)
-                    place.settle(state)
-                return place.endpoint(state)
-            kept = live if live is not None and live.confirmed else state.previous
-            if kept is not None and kept.digest == found.digest:
-                place.keep(package, found.digest)
-                return place.put_back(state, kept, self._seconds)
+            live, previous = state.live, state.previous
+            kept = live if live is not None and live.confirmed else previous
+            version = Version(found.digest, found.manifest.version, place.copy(found.digest), image)
             place.keep(package, found.digest)
-            fresh = place.started(state, found.digest, found.manifest.version, False, self._seconds)
-            state.leaving += [old for old in (live, state.previous) if old is not None and old is not kept]
-            state.live, state.previous = fresh, kept
-            place.settle(state)
-            return place.endpoint(state)
+            if live is not None and live.digest == found.digest:
+                share = 100 if live.confirmed or previous is None else traffic
+                return place.switch(state, place.running(state, live), previous, share)
+            if kept is not None and kept.digest == found.digest:
+                return place.switch(state, place.running(state, kept), None)
+            fresh = place.started(state, version)
+            place.note(state, "deployed", fresh)
+            return place.switch(state, fresh, kept, traffic if kept is not None else 100)
 
     def find(self, service: str, environment: str) -> Endpoint | None:
         """Return what is live, or None if nothing was deployed.
 
-        Its details tell whether its process is `alive`: after a reboot it isn't.
+        Its details tell whether it is `alive`: after a reboot it may not be.
 
         Raises
         ------
@@ -79,8 +80,32 @@ class LocalEndpoints:
         state = place.read()
         return None if state.live is None else place.endpoint(state)
 
+    def keys(self, service: str, environment: str, *, rotate: int | None = None) -> tuple[str, str]:
+        """Return the two API keys of an endpoint, made when they are asked for first.
+
+        Parameters
+        ----------
+        rotate : 1 or 2, optional
+            Which of them is replaced before; the service takes the new one within some seconds.
+
+        Raises
+        ------
+        PlatformError
+            If they can't be kept privately.
+        """
+        place = self._place(service, environment)
+        try:
+            found = keys.ensure(place.site.keys)
+            if rotate is not None:
+                found = keys.rotate(place.site.keys, rotate)
+        except (OSError, keys.KeysError, files.PrivacyError) as error:
+            raise PlatformError(f"The keys of {service} in {environment} can't be read: {error}") from error
+        if rotate is not None:
+            place.refresh_keys()
+        return found
+
     def confirm(self, service: str, environment: str) -> Endpoint:
-        """Keep the live service for good, and stop the one that it replaced.
+        """Keep the live service for good, give it all requests, and stop the one that it replaced.
 
         Raises
         ------
@@ -89,22 +114,23 @@ class LocalEndpoints:
         """
         with self._locked(service, environment) as place:
             state = place.settled()
-            if state.live is None:
+            live = state.live
+            if live is None:
                 raise PlatformError(
                     f"Nothing is deployed as {service} in {environment}: deploy a package first."
                 )
-            if not place.healthy(state.live):
+            if not place.ready(live):
                 raise PlatformError(
                     f"The service {service} in {environment} doesn't answer: deploy it again."
                 )
-            state.live = state.live.model_copy(update={"confirmed": True})
-            state.leaving += [state.previous] if state.previous is not None else []
-            state.previous = None
-            place.settle(state)
-            return place.endpoint(state)
+            if state.previous is not None:
+                state.earlier.insert(0, state.previous)
+            if not live.confirmed:
+                place.note(state, "confirmed", live)
+            return place.switch(state, live.model_copy(update={"confirmed": True}), None)
 
     def restore(self, service: str, environment: str) -> Endpoint | None:
-        """Put back the service confirmed last, started again if its process has ended.
+        """Put back the service confirmed last, started again if it has ended.
 
         Returns
         -------
@@ -116,13 +142,42 @@ class LocalEndpoints:
         PlatformError
             If it can't be started again; then what was live still is.
         """
-        with self._locked(service, environment) as place:
+        with self._locked(service, environment, starting=True) as place:
             state = place.settled()
             kept = state.live if state.live is not None and state.live.confirmed else state.previous
-            if kept is not None:
-                return place.put_back(state, kept, self._seconds)
-            place.clear()
-            return None
+            if kept is None:
+                place.clear()
+                return None
+            if kept is not state.live:
+                place.note(state, "restored", kept)
+            return place.switch(state, place.running(state, kept), None)
+
+    def rollback(
+        self, service: str, environment: str, *, version: str = "", by: str = "", comment: str = ""
+    ) -> Endpoint:
+        """Go back to a version that was confirmed earlier, checked and warm before it takes over.
+
+        Raises
+        ------
+        PlatformError
+            If there is none, or it doesn't get ready; then what is live stays so.
+        """
+        with self._locked(service, environment, starting=True) as place:
+            state = place.settled()
+            confirmed = [*([state.previous] if state.previous else []), *state.earlier]
+            chosen = next((each for each in confirmed if version in ("", each.model_version)), None)
+            if chosen is None:
+                known = ", ".join(each.model_version for each in confirmed) or "none"
+                wanted = f"version {version}" if version else "an earlier one"
+                raise PlatformError(
+                    f"{service} in {environment} can't go back to {wanted}: kept are {known}. "
+                    "Release one anew: python -m ci resume RUN_ID --stage production --force"
+                )
+            self._verified(place.copy(chosen.digest))
+            back = place.running(state, chosen)
+            state.earlier = [each for each in state.earlier if each.digest != chosen.digest]
+            place.note(state, "rolled back", back, by=by, comment=comment)
+            return place.switch(state, back, None)
 
     def remove(self, service: str, environment: str) -> None:
         """Stop every service of that environment and delete its folder, even if its record is damaged.
@@ -146,31 +201,57 @@ class LocalEndpoints:
         found = []
         for path in sorted(self._folder.glob(f"*/*/{STATE}")):
             service, environment = path.parts[-3:-1]
-            place = Place(path.parent)
             try:
-                state = place.read()
+                live = self.find(service, environment)
             except PlatformError as error:
                 details = {"alive": False, "error": str(error)}
-                found.append(Endpoint(environment, service, "", "", "", confirmed=False, details=details))
-                continue
-            if state.live is not None:
-                found.append(place.endpoint(state))
+                live = Endpoint(environment, service, "", "", "", confirmed=False, details=details)
+            if live is not None:
+                found.append(live)
         return found
 
-    def _place(self, service: str, environment: str) -> Place:
+    def _verified(self, package: Path) -> Package:
+        """Return a package whose files and signature hold."""
+        try:
+            found = packaging.load(package)
+            signatures.verify(package, self._public_keys())
+        except (packaging.PackageError, SignatureError) as error:
+            raise PlatformError(str(error)) from error
+        return found
+
+    def _public_keys(self) -> str:
+        try:
+            return signing_keys.public_pem(self._workspace)
+        except (SignatureError, files.PrivacyError) as error:
+            raise PlatformError(str(error)) from error
+
+    def _place(self, service: str, environment: str, *, starting: bool = False) -> Place:
         for name in (service, environment):
             if not re.fullmatch(r"\w[\w.-]*", name):
                 raise PlatformError(
                     f"{name!r} can't be the name of a service or environment: "
                     "use letters, digits, '_', '-' and '.'."
                 )
-        return Place(self._folder / service / environment)
+        folder = self._folder / service / environment
+        # Reading the settings takes longer than looking for a process, which needs none of them.
+        needed = starting or targets.recorded(folder / STATE) - {"process"}
+        return Place(
+            Site(
+                service=service,
+                environment=environment,
+                folder=folder,
+                keys=self._workspace / "keys" / f"{service}.{environment}.keys",
+                public_keys=self._public_keys() if starting else "",
+                settings=self._given or (settings.read() if needed else Settings()),
+                port=last_port(folder),
+            )
+        )
 
     @contextlib.contextmanager
-    def _locked(self, service: str, environment: str) -> Iterator[Place]:
+    def _locked(self, service: str, environment: str, *, starting: bool = False) -> Iterator[Place]:
         from filelock import FileLock, Timeout
 
-        place = self._place(service, environment)
+        place = self._place(service, environment, starting=starting)
         place.folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(place.folder.with_name(f"{environment}.lock"), timeout=LOCK_SECONDS):

@@ -136,6 +136,19 @@ class LocalRegistry:
             store.client.get_model_version(name, version)
             store.client.set_registered_model_alias(name, CHAMPION, version)
 
+    def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a version.
+
+        Raises
+        ------
+        PlatformError
+            If there is no such version, or MLflow can't be reached.
+        """
+        store = self._store
+        with store.speaking(f"{name!r} version {version} can't be tagged"), store.writing():
+            for tag, value in tags.items():
+                store.client.set_model_version_tag(name, version, tag, value)
+
     def download(self, name: str, version: str, destination: Path) -> Path:
         """Copy a version's model folder to `destination`, in place of what was there.
 

@@ -1,41 +1,74 @@
-"""The services of one environment: which is live, which is kept, and what of them is on disk.
-
-An environment's folder holds a copy of each package in use, so that a deleted run takes no service
-with it, the services' logs, and state.json, which says what is live.
-"""
+"""What was deployed where: the record of one environment of one service, and the packages that it names."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from utils import files, packaging
-from utils.platforms.local import processes
-from utils.platforms.local.processes import Process
+from utils import files, keys, packaging
+from utils.platforms.local import targets
+from utils.platforms.local.settings import TargetName
+from utils.platforms.local.targets import Site, Target, Version
 from utils.platforms.protocol import Endpoint, PlatformError
 
 STATE = "state.json"
+KEPT = 5
+EVENTS = 200
 
 
 class Service(BaseModel):
-    """A package that was started."""
+    """A version that was started.
+
+    Attributes
+    ----------
+    digest, model_version : str
+        Of its package.
+    confirmed : bool
+        Whether its test has passed.
+    target : str
+        What it runs on.
+    handle : dict
+        How the target finds it again.
+    image : str
+        What it was started from, where that is an image.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     digest: str
     model_version: str
     confirmed: bool
-    process: Process
+    target: TargetName
+    handle: dict[str, Any]
+    image: str = ""
 
-    @property
-    def url(self) -> str:
-        """The base address."""
-        return self.process.url
+
+class Event(BaseModel):
+    """What happened in an environment, for those who ask later.
+
+    Attributes
+    ----------
+    what : str
+        "deployed", "confirmed", "restored", "rolled back" or "removed".
+    by, comment : str
+        Of what a person did; "" where a pipeline did it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: datetime
+    what: str
+    digest: str = ""
+    model_version: str = ""
+    by: str = ""
+    comment: str = ""
 
 
 class State(BaseModel):
@@ -43,29 +76,56 @@ class State(BaseModel):
 
     Attributes
     ----------
+    url : str
+        The address, which stays over all versions.
     live : Service or None
+    share : int
+        How many per cent of the requests the live version gets; the one before gets the rest.
     previous : Service or None
-        The service confirmed last, kept while the live one is not confirmed.
+        The service confirmed last, kept running while the live one is not confirmed.
     leaving : list of Service
         Started but not live, or replaced: to be stopped. Whoever finds some here, because the
         process that started or replaced them was killed, stops them.
+    earlier : list of Service
+        Confirmed once and stopped since, the newest first: what can be rolled back to.
+    events : list of Event
+        The newest last.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    url: str = ""
     live: Service | None = None
+    share: Annotated[int, Field(ge=1, le=100)] = 100
     previous: Service | None = None
     leaving: list[Service] = Field(default_factory=list)
+    earlier: list[Service] = Field(default_factory=list)
+    events: list[Event] = Field(default_factory=list)
 
 
 class Place:
-    """The folder of one environment of one service. Whoever changes it holds its lock."""
+    """The record of one environment, and its versions. Whoever changes it holds its lock.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Parameters
+    ----------
+    site : Site
+        Which environment of which service, and how it is served.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.folder = site.folder
+
+    # -------------------------------------------------------------- the record
 
     def read(self) -> State:
-        """Return what the record says; an empty one where there is none."""
+        """Return what the record says; an empty one where there is none.
+
+        Raises
+        ------
+        PlatformError
+            If there is one that can't be read.
+        """
         path = self.folder / STATE
         try:
             return State.model_validate(files.read_json(path))
@@ -75,35 +135,58 @@ class Place:
             raise PlatformError(f"{path} can't be read: stop its services by python -m ci down.") from error
 
     def settled(self) -> State:
-        """Return the state, after stopping what was to be stopped."""
+        """Return the state, after stopping what was to be stopped.
+
+        Somebody may have been killed after leading the address to a version and before recording it: it is
+        led to what the record says first.
+        """
         state = self.read()
         if state.leaving:
+            if state.live is not None and self.ready(state.live):
+                self.route(state)
             self.settle(state)
         return state
 
     def settle(self, state: State) -> None:
         """Write the state, stop what leaves, and delete the packages and logs that nobody uses any more."""
         self._write(state)
-        if state.leaving:
-            for service in state.leaving:
-                self._stop(service)
-            state.leaving = []
-            self._write(state)
-        used = {service.digest[:12] for service in (state.live, state.previous) if service is not None}
+        for service in state.leaving:
+            self.target(service).stop(service.handle)
+        state.leaving = []
+        known = [service for service in (state.live, state.previous) if service is not None]
+        state.earlier = _others(state.earlier, known)[:KEPT]
+        self._write(state)
+        used = {service.digest[:12] for service in (*known, *state.earlier)}
         for entry in self.folder.iterdir():
-            if entry.name != STATE and entry.name.removesuffix(".log") not in used:
+            if _version(entry.name) and entry.name.partition(".")[0] not in used:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
+    def note(
+        self, state: State, what: str, service: Service | None = None, *, by: str = "", comment: str = ""
+    ) -> None:
+        """Add an event to a state; `settle` writes it."""
+        made = Event(
+            at=datetime.now(UTC).replace(microsecond=0),
+            what=what,
+            digest=service.digest if service else "",
+            model_version=service.model_version if service else "",
+            by=by,
+            comment=comment,
+        )
+        state.events = [*state.events, made][-EVENTS:]
+
     def clear(self) -> None:
-        """Stop every service that runs from this folder, recorded or not, and delete it."""
-        for process in processes.below(self.folder):
-            processes.stop(process)
+        """Stop every version that runs from here, recorded or not, and delete the record."""
+        for name in {self.site.settings.target, *targets.recorded(self.folder / STATE)}:
+            targets.get(name, self.site).clear()
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
+    # -------------------------------------------------------------- packages
+
     def keep(self, package: Path, digest: str) -> None:
         """Copy a verified package here, unless its copy is here and sound."""
-        copy = self._copy(digest)
+        copy = self.copy(digest)
         with contextlib.suppress(packaging.PackageError):
             if packaging.load(copy).digest == digest:
                 return
@@ -120,80 +203,164 @@ class Place:
                 copy.rename(Path(aside) / "damaged")
             fresh.rename(copy)
 
-    def started(
-        self, state: State, digest: str, model_version: str, confirmed: bool, seconds: float
-    ) -> Service:
-        """Start the package's copy and wait until it is healthy; leave nothing running otherwise."""
-        script, log = self._script(digest), self._log(digest)
-        process = processes.start(script, log)
-        service = Service(digest=digest, model_version=model_version, confirmed=confirmed, process=process)
+    def copy(self, digest: str) -> Path:
+        """Return where the copy of a package is."""
+        return self.folder / digest[:12]
+
+    # -------------------------------------------------------------- versions
+
+    def target(self, service: Service | None = None) -> Target:
+        """Return what a service runs on; without one, what the next version will run on."""
+        return targets.get(self.site.settings.target if service is None else service.target, self.site)
+
+    def started(self, state: State, version: Version, *, confirmed: bool = False) -> Service:
+        """Start a version and wait until it is ready; leave nothing running otherwise.
+
+        It is recorded as leaving until `switch` makes it live: should we be killed, the next one finds it.
+        """
+        target = self.target()
         try:
-            # Should we be killed while we wait, the next one finds it here.
+            keys.ensure(self.site.keys)
+        except (OSError, keys.KeysError, files.PrivacyError) as error:
+            raise PlatformError(f"The service can't be started without its keys: {error}") from error
+        service = Service(
+            digest=version.digest,
+            model_version=version.model_version,
+            confirmed=confirmed,
+            target=self.site.settings.target,
+            handle=dict(target.start(version)),
+            image=version.image,
+        )
+        try:
             state.leaving.append(service)
             self._write(state)
-            processes.wait_until_healthy(process, script, log, digest, seconds)
+            target.wait(service.handle, self.site.settings.start_seconds)
         except BaseException:
-            self._stop(service)
+            target.stop(service.handle)
             state.leaving.remove(service)
             self._write(state)
             raise
-        state.leaving.remove(service)
         return service
 
-    def restarted(self, state: State, service: Service, seconds: float) -> Service:
-        """Start a service's package again, in the place of its process."""
-        try:
-            packaging.load(self._copy(service.digest))
-        except packaging.PackageError as error:
-            raise PlatformError(f"The service can't be started again: {error}") from error
-        self._stop(service)
-        return self.started(state, service.digest, service.model_version, service.confirmed, seconds)
+    def switch(self, state: State, live: Service, previous: Service | None, share: int = 100) -> Endpoint:
+        """Lead the address to a version that is ready, record it, and stop all but it and the previous.
 
-    def put_back(self, state: State, kept: Service, seconds: float) -> Endpoint:
-        """Make a confirmed service the live one again, and stop the others."""
-        back = kept if self.healthy(kept) else self.restarted(state, kept, seconds)
-        others = (state.live, state.previous)
-        state.leaving += [other for other in others if other is not None and other is not kept]
-        state.live, state.previous = back, None
+        If the address can't be led there, everything stays as it was.
+        """
+        before = state.model_copy()
+        staying = [each.handle for each in (live, previous) if each is not None]
+        others = (state.live, state.previous, *state.leaving)
+        state.live, state.previous, state.share = live, previous, share
+        try:
+            self.route(state)
+        except BaseException:
+            self.settle(before)
+            raise
+        state.leaving = [each for each in others if each is not None and each.handle not in staying]
         self.settle(state)
         return self.endpoint(state)
 
-    def healthy(self, service: Service) -> bool:
-        """Tell whether a service's own process runs and says that it serves its package."""
-        if processes.find(service.process, self._script(service.digest)) is None:
-            return False
-        answer = processes.health(service.process)
-        return answer is not None and answer.get("digest") == service.digest
+    def restarted(self, state: State, service: Service) -> Service:
+        """Start a service's package again, in the place of what has ended."""
+        try:
+            packaging.load(self.copy(service.digest))
+        except packaging.PackageError as error:
+            raise PlatformError(f"The service can't be started again: {error}") from error
+        self.target(service).stop(service.handle)
+        version = Version(service.digest, service.model_version, self.copy(service.digest), service.image)
+        return self.started(state, version, confirmed=service.confirmed)
+
+    def running(self, state: State, service: Service) -> Service:
+        """Return a service that is ready, started again if need be."""
+        return service if self.ready(service) else self.restarted(state, service)
+
+    def refresh_keys(self) -> None:
+        """Let what runs here take the keys as they are now."""
+        state = self.read()
+        for service in {
+            each.target: each for each in (state.live, state.previous) if each is not None
+        }.values():
+            self.target(service).refresh_keys()
+
+    def ready(self, service: Service) -> bool:
+        """Whether a service runs and is ready to serve its package."""
+        return self.target(service).ready(service.handle)
+
+    def route(self, state: State) -> None:
+        """Lead the address to what is live, and to the version before as far as it has a share.
+
+        Raises
+        ------
+        PlatformError
+            If the two run on different targets, so that no address leads to both.
+        """
+        live, previous = state.live, state.previous
+        assert live is not None  # noqa: S101 - for the type checker: every caller has looked
+        shares = [(live.handle, state.share)]
+        if previous is not None and state.share < 100:
+            if previous.target != live.target:
+                raise PlatformError(
+                    f"The version before runs on {previous.target}, the new one on {live.target}: requests "
+                    "can't be shared between them. Release to all at once (traffic 100)."
+                )
+            shares.append((previous.handle, 100 - state.share))
+        state.url = self.target(live).route(shares)
+        port = urlsplit(state.url).port
+        if port is not None and port != self.site.port:
+            # Beside the folder: the address shall be the same when everything was removed in between.
+            files.write_text(port_file(self.folder), f"{port}\n", durable=False)
 
     def endpoint(self, state: State) -> Endpoint:
         """Describe what is live."""
         live = state.live
         assert live is not None  # noqa: S101 - for the type checker: every caller has looked
+        target = self.target(live)
         details: dict[str, Any] = {
-            "alive": processes.find(live.process, self._script(live.digest)) is not None,
-            "pid": live.process.pid,
-            "started": live.process.started,
-            "log": str(self._log(live.digest)),
+            "package": str(self.copy(live.digest)),
+            "alive": target.alive(live.handle),
+            **target.details(live.handle),
+            "target": live.target,
+            "share": state.share,
             "previous": state.previous.digest if state.previous is not None else None,
         }
-        service, environment = self.folder.parts[-2:]
         return Endpoint(
-            environment, service, live.url, live.digest, live.model_version, live.confirmed, details
+            self.site.environment,
+            self.site.service,
+            state.url,
+            live.digest,
+            live.model_version,
+            live.confirmed,
+            details,
         )
-
-    def _copy(self, digest: str) -> Path:
-        return self.folder / digest[:12]
-
-    def _script(self, digest: str) -> Path:
-        return self._copy(digest) / "serve.py"
-
-    def _log(self, digest: str) -> Path:
-        return self.folder / f"{digest[:12]}.log"
-
-    def _stop(self, service: Service) -> None:
-        process = processes.find(service.process, self._script(service.digest))
-        if process is not None:
-            processes.stop(process)
 
     def _write(self, state: State) -> None:
         files.write_text(self.folder / STATE, state.model_dump_json(indent=2) + "\n")
+
+
+def port_file(folder: Path) -> Path:
+    """Return where the port of an environment's address is kept."""
+    return folder.with_name(f"{folder.name}.port")
+
+
+def last_port(folder: Path) -> int:
+    """Return the port that an environment's address had last, or 0."""
+    try:
+        port = int(port_file(folder).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+    return port if 0 < port < 2**16 else 0
+
+
+def _version(name: str) -> bool:
+    """Whether a name in the folder is a version's: the copy of its package, its log, its control socket."""
+    stem = name.partition(".")[0]
+    return len(stem) == 12 and not set(stem) - set("0123456789abcdef")
+
+
+def _others(services: list[Service], known: list[Service]) -> list[Service]:
+    """Leave out what runs anyway, and what is listed twice."""
+    kept: list[Service] = []
+    for each in services:
+        if all(each.digest != other.digest for other in (*known, *kept)):
+            kept.append(each)
+    return kept
