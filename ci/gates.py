@@ -14,7 +14,12 @@ from utils import approvals
 
 
 def decide(
-    run_id: str | None, by: str | None, comment: str, decision: approvals.Decision, chain: Pipeline
+    run_id: str | None,
+    by: str | None,
+    comment: str,
+    decision: approvals.Decision,
+    chain: Pipeline,
+    traffic: int = 100,
 ) -> Run:
     """Record a person's decision on a run that waits; the same decision again changes nothing.
 
@@ -28,6 +33,8 @@ def decide(
         "approved" or "rejected".
     chain : Pipeline
         Says which digest the gate is about.
+    traffic : int
+        The share of the requests, in per cent, that the package gets before its test.
 
     Returns
     -------
@@ -53,11 +60,14 @@ def decide(
             f"Run {found.id} was {decision} by {earlier.by} at {earlier.at:%Y-%m-%d %H:%M} UTC already."
         )
         return found
-    by = by or _login()
+    by = by or login()
     held = next(step.name for step in found.steps if step.state == "waiting")
     name, _, scrap = chain.steps[held].gate.partition(".")
-    digest = found.step(name).scraps[scrap]
-    approvals.write(found.folder, decision=decision, by=by, digest=digest, comment=comment)
+    scraps = found.step(name).scraps
+    digest, image = scraps[scrap], scraps.get("image", "")
+    approvals.write(
+        found.folder, decision=decision, by=by, digest=digest, image=image, comment=comment, traffic=traffic
+    )
     click.echo(f"{by} has {decision} package {digest[:12]} of run {found.id}.")
     return found
 
@@ -72,7 +82,14 @@ def _only_waiting() -> Run:
     return waiting[0]
 
 
-def _login() -> str:
+def login() -> str:
+    """Return the name of the person who is logged in.
+
+    Raises
+    ------
+    runs.RunError
+        In CI, where that name is nobody's.
+    """
     if os.environ.get("CI"):
         raise runs.RunError("Say who decides: --by NAME. (In CI the login name is nobody's.)")
     return getpass.getuser()

@@ -1,7 +1,7 @@
 """Approvals: who let which package into production, and when.
 
-An approval is a record in the run folder. It holds for the package of one digest: a package that
-was built again, or changed, needs another.
+An approval is a record in the run folder. It holds for the package of one digest, and for one image
+of it where one was made: what was built again, or changed, needs another.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from utils import files
 
@@ -38,6 +38,10 @@ class Approval(BaseModel):
         The SHA-256 of the package's manifest, 64 hexadecimal digits.
     comment : str
         Why; may be empty.
+    image : str
+        The image made of it, by digest, such as "registry/diabetes@sha256:…"; "" if there is none.
+    traffic : int
+        How many per cent of the requests it may get until it has passed its test in production.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,13 +51,24 @@ class Approval(BaseModel):
     at: AwareDatetime
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     comment: str = ""
+    image: Annotated[str, StringConstraints(pattern=r"^(([^\s@]+@)?sha256:[0-9a-f]{64})?$")] = ""
+    traffic: Annotated[int, Field(ge=1, le=100)] = 100
 
 
-def write(run_folder: Path, decision: Decision, *, by: str, digest: str, comment: str = "") -> Approval:
+def write(
+    run_folder: Path,
+    decision: Decision,
+    *,
+    by: str,
+    digest: str,
+    comment: str = "",
+    image: str = "",
+    traffic: int = 100,
+) -> Approval:
     """Record a decision in the run folder.
 
-    The same decision on the same package, given again, leaves the first record as it is. A decision
-    on a package that has another digest by now replaces the one that no longer holds.
+    The same decision on the same package and image, given again, leaves the first record as it is. A
+    decision on a package or image that has another digest by now replaces the one that no longer holds.
 
     Parameters
     ----------
@@ -65,12 +80,16 @@ def write(run_folder: Path, decision: Decision, *, by: str, digest: str, comment
         The name of the person who decides.
     digest : str
         The digest of the package that the decision is about.
+    image : str
+        The image made of it, by its digest; "" if there is none.
+    traffic : int
+        The share of the requests, in per cent, that it may get before its test.
 
     Raises
     ------
     ApprovalError
-        If nobody is named, the digest is none, the package was decided on differently, or an older
-        record can't be read.
+        If nobody is named, a digest is none, the same was decided on differently, or an older record
+        can't be read.
     """
     if not by.strip():
         raise ApprovalError("A decision needs a person: say who decides, as in --by 'Ada Lovelace'.")
@@ -81,6 +100,8 @@ def write(run_folder: Path, decision: Decision, *, by: str, digest: str, comment
             at=datetime.now(UTC).replace(microsecond=0),
             digest=digest,
             comment=comment,
+            image=image,
+            traffic=traffic,
         )
     except ValidationError as error:
         reasons = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
@@ -88,13 +109,19 @@ def write(run_folder: Path, decision: Decision, *, by: str, digest: str, comment
             f"The decision on run {run_folder.name} can't be recorded ({reasons})."
         ) from error
     found = read(run_folder)
-    if found is not None and found.digest == digest:
-        if found.decision == decision:
+    # Who names no image decides on the package, whatever image was made of it.
+    if (
+        found is not None
+        and found.digest == digest
+        and (_same(found.image, image) or not (found.image and image))
+    ):
+        if found.decision != decision:
+            raise ApprovalError(
+                f"Run {run_folder.name} was {found.decision} by {found.by} on {found.at:%Y-%m-%d %H:%M %Z}; "
+                f"a decision is not changed afterwards: start a new run to have it {decision}."
+            )
+        if found.image or not image:
             return found
-        raise ApprovalError(
-            f"Run {run_folder.name} was {found.decision} by {found.by} on {found.at:%Y-%m-%d %H:%M %Z}; "
-            f"a decision is not changed afterwards: start a new run to have it {decision}."
-        )
     files.write_text(run_folder / FILE, made.model_dump_json(indent=2) + "\n")
     return made
 
@@ -118,8 +145,8 @@ def read(run_folder: Path) -> Approval | None:
         ) from error
 
 
-def demand(run_folder: Path, digest: str) -> Approval:
-    """Return the approval of exactly this package.
+def demand(run_folder: Path, digest: str, image: str = "") -> Approval:
+    """Return the approval of exactly this package, and of this image if it is deployed as one.
 
     Parameters
     ----------
@@ -127,11 +154,14 @@ def demand(run_folder: Path, digest: str) -> Approval:
         Whose approval.json is asked.
     digest : str
         The digest of the package that shall go to production.
+    image : str
+        The image that shall, by its digest, in whichever registry it is; "" if none does.
 
     Raises
     ------
     ApprovalError
-        If nobody approved, somebody rejected, or the approval is of another package.
+        If nobody approved, somebody rejected, or the approval is of another package, another image, or no
+        image at all.
     """
     run = run_folder.name
     command = f"python -m ci approve {run}"
@@ -145,4 +175,13 @@ def demand(run_folder: Path, digest: str) -> Approval:
         raise ApprovalError(
             f"{found.by} approved the package {found.digest}, but this is {digest}: look at it and {command}"
         )
+    if image and not _same(found.image, image):
+        raise ApprovalError(
+            f"{found.by} approved {found.image or 'no image'}, but this is {image}: look at it and {command}"
+        )
     return found
+
+
+def _same(image: str, other: str) -> bool:
+    """Compare images by their digests alone: the same image may be in several registries."""
+    return image.rpartition("@")[2] == other.rpartition("@")[2]

@@ -113,6 +113,77 @@ def test_a_damaged_or_forged_record_is_no_approval(run_folder: Path, content: st
         approvals.write(run_folder, "approved", by="Ada", digest=ONE)
 
 
+IMAGE = "127.0.0.1:5000/diabetes@sha256:" + "a" * 64
+OTHER_IMAGE = "127.0.0.1:5000/diabetes@sha256:" + "b" * 64
+
+
+def test_an_approval_of_an_image_holds_for_that_image_alone(run_folder: Path) -> None:
+    made = approvals.write(run_folder, "approved", by="Ada", digest=ONE, image=IMAGE)
+    assert approvals.read(run_folder) == made
+    assert approvals.demand(run_folder, ONE, IMAGE) == made
+    with pytest.raises(ApprovalError, match=f"Ada approved {IMAGE}, but this is {OTHER_IMAGE}: .*approve"):
+        approvals.demand(run_folder, ONE, OTHER_IMAGE)
+    with pytest.raises(ApprovalError, match="approved the package"):
+        approvals.demand(run_folder, OTHER, IMAGE)
+
+
+def test_an_image_is_the_same_in_another_registry(run_folder: Path) -> None:
+    made = approvals.write(run_folder, "approved", by="Ada", digest=ONE, image=IMAGE)
+    assert approvals.demand(run_folder, ONE, IMAGE.replace("127.0.0.1:5000", "registry.example")) == made
+
+
+def test_the_package_of_an_approved_image_may_be_deployed_without_it(run_folder: Path) -> None:
+    made = approvals.write(run_folder, "approved", by="Ada", digest=ONE, image=IMAGE)
+    assert approvals.demand(run_folder, ONE) == made
+
+
+def test_an_image_that_nobody_looked_at_is_refused(run_folder: Path) -> None:
+    approvals.write(run_folder, "approved", by="Ada", digest=ONE)
+    with pytest.raises(ApprovalError, match="Ada approved no image"):
+        approvals.demand(run_folder, ONE, IMAGE)
+    made = approvals.write(run_folder, "approved", by="Grace", digest=ONE, image=IMAGE)
+    assert made.by == "Grace"
+    assert approvals.demand(run_folder, ONE, IMAGE) == made
+
+
+def test_approving_an_image_twice_keeps_the_first_approval(run_folder: Path) -> None:
+    first = approvals.write(run_folder, "approved", by="Ada", digest=ONE, image=IMAGE)
+    assert approvals.write(run_folder, "approved", by="Grace", digest=ONE, image=IMAGE) == first
+    assert approvals.write(run_folder, "approved", by="Grace", digest=ONE) == first
+
+
+def test_an_image_that_was_built_again_can_be_decided_on_anew(run_folder: Path) -> None:
+    approvals.write(run_folder, "rejected", by="Ada", digest=ONE, image=IMAGE)
+    made = approvals.write(run_folder, "approved", by="Ada", digest=ONE, image=OTHER_IMAGE)
+    assert approvals.demand(run_folder, ONE, OTHER_IMAGE) == made
+
+
+@pytest.mark.parametrize(("first", "second"), [(IMAGE, ""), ("", IMAGE), (IMAGE, IMAGE)])
+def test_a_decision_is_not_turned_round_by_naming_or_leaving_out_the_image(
+    run_folder: Path, first: str, second: str
+) -> None:
+    approvals.write(run_folder, "rejected", by="Ada", digest=ONE, image=first)
+    with pytest.raises(ApprovalError, match="was rejected by Ada"):
+        approvals.write(run_folder, "approved", by="Grace", digest=ONE, image=second)
+
+
+@pytest.mark.parametrize(
+    "image", ["diabetes:latest", "diabetes@sha256:abc", "@sha256:" + "a" * 64, IMAGE + "\n"]
+)
+def test_only_an_image_by_its_digest_can_be_approved(run_folder: Path, image: str) -> None:
+    with pytest.raises(ApprovalError, match="image"):
+        approvals.write(run_folder, "approved", by="Ada", digest=ONE, image=image)
+
+
+def test_a_record_from_before_there_were_images_still_reads(run_folder: Path) -> None:
+    (run_folder / "approval.json").write_text(
+        '{"decision": "approved", "by": "Ada", "at": "2026-11-23T10:00:00Z", "digest": "'
+        + ONE
+        + '", "comment": ""}'
+    )
+    assert approvals.demand(run_folder, ONE).image == ""
+
+
 def test_approvals_need_none_of_the_scientific_packages() -> None:
     code = "import sys; import utils.approvals; print([m for m in ('numpy', 'mlflow') if m in sys.modules])"
     answer = subprocess.run(
