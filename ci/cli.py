@@ -97,10 +97,23 @@ def resume(
 @click.option(
     "--resume/--no-resume", "go_on", default=True, help="Go on to production at once.  [default: --resume]"
 )
+@click.option(
+    "--traffic",
+    type=click.IntRange(1, 100),
+    default=100,
+    metavar="PERCENT",
+    help="Give the new version only this share of the requests until it has passed its test.",
+)
 @options.kernel
 @options.pipeline
 def approve(
-    run_id: str | None, by: str | None, comment: str, go_on: bool, kernel: Kernel, file: Path
+    run_id: str | None,
+    by: str | None,
+    comment: str,
+    go_on: bool,
+    traffic: int,
+    kernel: Kernel,
+    file: Path,
 ) -> None:
     """Approve the package of the run that waits at the gate, and go on with the run."""
     with refusals():
@@ -108,7 +121,7 @@ def approve(
         from ci.gates import decide
         from ci.pipeline import Pipeline
 
-        decided = decide(run_id, by, comment, "approved", Pipeline(file))
+        decided = decide(run_id, by, comment, "approved", Pipeline(file), traffic)
         if go_on and decided.verdict != "released":
             commands.resume(decided, Selection(file, kernel=kernel))
 
@@ -157,10 +170,7 @@ def status(run_id: str | None, as_json: bool) -> None:
         click.echo(progress.table(found))
         progress.print_verdict(found)
         for endpoint in platforms.get(found.platform).endpoints.everything():
-            click.echo(
-                f"{endpoint.service} in {endpoint.environment}: {endpoint.url} serves model version "
-                f"{endpoint.model_version}{'' if endpoint.confirmed else ', not tested yet'}"
-            )
+            click.echo(progress.serving(endpoint))
 
 
 @main.command()
@@ -175,6 +185,102 @@ def report(run_id: str | None) -> None:
             click.echo(show(reports.write_index([])))
             return
         click.echo(show(reports.refresh(runs.find(run_id), anew=True)))
+
+
+@main.command()
+@options.scenario
+@options.environment
+@click.option(
+    "--to", "version", default="", help="The model's version.  [default: the one before the live one]"
+)
+@click.option("--by", help="Who decides.  [default: your login name; must be given where CI is set]")
+@click.option("--comment", default="", help="Why.")
+def rollback(
+    scenario: str, platform: str, environment: str, version: str, by: str | None, comment: str
+) -> None:
+    """Put back a version that was in production before; its model is the champion again.
+
+    It is verified, checked and warm before it takes over; no request is lost. If it doesn't get ready,
+    what is live stays so.
+    """
+    with refusals():
+        from ci import commands
+
+        back = commands.rollback(scenario, platform, environment, version=version, by=by, comment=comment)
+        click.echo(
+            f"{back.service} in {back.environment}: {back.url} serves model version {back.model_version}."
+        )
+
+
+@main.command()
+@options.scenario
+@options.environment
+@click.option(
+    "--rotate", type=click.IntRange(1, 2), metavar="1|2", help="Replace the first or the second key."
+)
+def keys(scenario: str, platform: str, environment: str, rotate: int | None) -> None:
+    """Show the two API keys of an endpoint, each of which it takes.
+
+    To rotate them without refusing anybody: replace the second, give it to the callers, then replace
+    the first.
+    """
+    with refusals():
+        from utils import platforms
+
+        endpoints = platforms.get(platform).endpoints
+        for key in endpoints.keys(scenario, environment, rotate=rotate):
+            click.echo(key)
+
+
+@main.command()
+@click.option(
+    "--input", "source", type=click.Path(path_type=Path), required=True, help="A Parquet or CSV file."
+)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="A Parquet or CSV file.")
+@options.scenario
+@click.option("--package", type=click.Path(path_type=Path), help="The folder of a package.")
+@click.option("--run", "run_id", help="Take the package of this run.")
+@click.option("--chunk-rows", type=click.IntRange(min=1), help="Rows that are in memory at a time, about.")
+@click.option("--keep", default="", help="Columns of the input that the output has too: a,b,c.")
+@click.option("--force", is_flag=True, help="Replace an output that exists.")
+def score(
+    source: Path,
+    output: Path,
+    scenario: str,
+    platform: str,
+    package: Path | None,
+    run_id: str | None,
+    chunk_rows: int | None,
+    keep: str,
+    force: bool,
+) -> None:
+    """Score a file that may be larger than memory, by the package that is live in production.
+
+    The output has a row for each row of the input, with the model's answer in the column `prediction`. It is
+    complete or absent; after an interruption the same command goes on where it was.
+    """
+    with refusals():
+        from ci import batch
+
+        found = batch.find(package, run_id, scenario, platform)
+        kept = [name for name in keep.split(",") if name]
+        batch.score(source, output, found, chunk_rows=chunk_rows, keep=kept, force=force)
+
+
+@main.command("signing-key")
+@click.argument("path", type=click.Path(path_type=Path))
+def signing_key(path: Path) -> None:
+    """Make a pair of keys: the private one, which signs packages, in PATH, the public one in PATH.pub.
+
+    MLOPS_SIGNING_KEY_PASSWORD encrypts the private key. The job that packages gets it by MLOPS_SIGNING_KEY
+    or MLOPS_SIGNING_KEY_FILE, those that deploy the public one by MLOPS_SIGNING_PUBLIC_KEY or
+    MLOPS_SIGNING_PUBLIC_KEY_FILE. Without any, the workspace has a key of its own.
+    """
+    with refusals():
+        from utils import signing_keys
+
+        made = signing_keys.make_pair(path, os.environ.get(signing_keys.PASSWORD_VARIABLE, ""))
+        click.echo(f"{path} signs, {path}.pub verifies: key {made.fingerprint}.")
 
 
 @main.command()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ci import continuation, progress, runner, runs
+from ci import continuation, gates, progress, runner, runs
 from ci.declarations import ParameterError
 from ci.options import Selection
 from ci.parameters import Parameters
@@ -16,7 +16,7 @@ from ci.runs import Run
 from ci.sweeps import execution, request
 from ci.sweeps.space import Sweep
 from utils import platforms
-from utils.platforms.protocol import PlatformError
+from utils.platforms.protocol import Endpoint, PlatformError
 
 _GOOD = ("released", "not_better", "waiting", "stopped")
 
@@ -92,6 +92,33 @@ def reject(decided: Run, chain: Pipeline) -> None:
     given = parameters(chain, decided.scenario, decided.platform, selection, (), decided.overrides)
     with continuation.locked(decided.id):
         runner.Runner(chain, decided, given, changed=lambda _: None).execute(chain.select(None, None))
+
+
+def rollback(
+    scenario: str, platform: str, environment: str, *, version: str, by: str | None, comment: str
+) -> Endpoint:
+    """Put a version back that was in an environment before; in production its model is the champion again.
+
+    Parameters
+    ----------
+    version : str
+        Of the model; "" for the one before the live one.
+    by : str or None
+        Who decides; None for the login name, where that is a person's.
+
+    Raises
+    ------
+    PlatformError
+        If there is no version to go back to, or it doesn't get ready; then what is live stays so.
+    """
+    where = platforms.get(platform)
+    # The address first, and the registry after it: callers are what it is about.
+    back = where.endpoints.rollback(
+        scenario, environment, version=version, by=by or gates.login(), comment=comment
+    )
+    if environment == "production":
+        where.registry.promote(scenario, back.model_version)
+    return back
 
 
 def parameters(

@@ -66,6 +66,15 @@ jobs = click.option(
 )
 
 
+environment = click.option(
+    "--environment",
+    type=click.Choice(["staging", "production"]),
+    default="production",
+    show_default=True,
+    help="Where the service is.",
+)
+
+
 def scenario(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what a new run is about, and where it runs."""
     for option in (

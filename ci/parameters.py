@@ -67,8 +67,11 @@ class Parameters:
         self._notebooks = notebooks
         self._fixed = set(fixed)
         self._problems: list[str] = []
-        # What a sweep searches is for `ci.sweeps` to read; an ordinary run leaves it alone.
-        self._layers: list[dict[str, Value]] = [self._file(scenario, but=("sweep",)), self._file(platform)]
+        # What a sweep searches is for `ci.sweeps` to read, and how a platform serves for the platform itself.
+        self._layers: list[dict[str, Value]] = [
+            self._file(scenario, but=("sweep",)),
+            self._file(platform, but=("serving",)),
+        ]
         self._swept: set[str] = set()
         self.overrides: dict[str, Any] = {}
         base = self._hyperparameters()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
+    from utils.platforms.protocol import Endpoint
+
 SYMBOLS = {
     "pending": "·",
     "running": "▶",
@@ -188,3 +190,18 @@ def _python() -> str:
     """Return this Python as the person at the terminal would type it."""
     # Its environment may not be activated.
     return "python" if shutil.which("python") == sys.executable else show(Path(sys.executable))
+
+
+def serving(endpoint: Endpoint) -> str:
+    """Say in a line what an endpoint serves, or that it doesn't."""
+    where = f"{endpoint.service} in {endpoint.environment}"
+    if "error" in endpoint.details:
+        return f"{where}: {endpoint.details['error']}"
+    if not endpoint.details.get("alive", True):
+        return (
+            f"{where}: model version {endpoint.model_version} has ended; start it again: "
+            "python -m ci resume RUN_ID --stage production --force"
+        )
+    share = endpoint.details.get("share", 100)
+    words = [f"{share} % of the requests"] * (share < 100) + ["not tested yet"] * (not endpoint.confirmed)
+    return f"{where}: {endpoint.url} serves model version {', '.join([endpoint.model_version, *words])}"

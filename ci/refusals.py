@@ -48,9 +48,12 @@ def _exit_code(error: Exception) -> int | None:
     from ci.reporter import ReportError
     from ci.runs import RunError
     from utils.approvals import ApprovalError
+    from utils.files import PrivacyError
     from utils.platforms.protocol import PlatformError
+    from utils.signatures import SignatureError
 
     if isinstance(error, ParameterError | PipelineError | StageError | RunError):
         return USAGE
-    failed = isinstance(error, PlatformError | ApprovalError | ReportError | ServerError | OSError)
-    return FAILED if failed else None
+    untrusted = isinstance(error, ApprovalError | SignatureError | PrivacyError)
+    failed = isinstance(error, PlatformError | ReportError | ServerError | OSError)
+    return FAILED if untrusted or failed else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import pytest
 
 from ci import runs
-from ci.progress import Progress, print_failure, print_verdict, table
+from ci.progress import Progress, print_failure, print_verdict, serving, table
 from ci.runs import Failure, Run, Step
+from utils.platforms.protocol import Endpoint
 
 
 def run() -> Run:
@@ -98,3 +101,24 @@ def test_a_verdict_says_what_to_do_next(
     record.verdict = verdict
     print_verdict(record)
     assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "details", "words"),
+    [
+        (True, {"alive": True, "share": 100}, "http://127.0.0.1:1 serves model version 3"),
+        (False, {"alive": True, "share": 100}, "http://127.0.0.1:1 serves model version 3, not tested yet"),
+        (
+            False,
+            {"alive": True, "share": 10},
+            "http://127.0.0.1:1 serves model version 3, 10 % of the requests, not tested yet",
+        ),
+        (True, {"alive": False}, "model version 3 has ended; start it again: python -m ci resume"),
+        (False, {"alive": False, "error": "state.json can't be read"}, "state.json can't be read"),
+    ],
+)
+def test_an_endpoint_is_told_in_a_line(confirmed: bool, details: dict[str, Any], words: str) -> None:
+    endpoint = Endpoint("production", "demo", "http://127.0.0.1:1", "", "3", confirmed, details)
+    line = serving(endpoint)
+    assert line.startswith(f"demo in production: {words}")
+    assert "\n" not in line

@@ -452,4 +452,4 @@ def test_a_gate_holds_for_a_reused_package_as_for_any(pair: Pair) -> None:
 def test_the_pipeline_of_the_project_reuses_no_step_that_changes_more_than_its_run() -> None:
     content = yaml.safe_load((project.root() / "parameters" / "pipeline.yml").read_text())
     reused = {name for name, step in content["steps"].items() if step.get("reuse", True)}
-    assert reused == {"setup", "train", "evaluate", "package"}
+    assert reused == {"setup", "train", "evaluate"}

@@ -169,12 +169,12 @@ class Project:
 
 
 def _processes(folder: Path) -> list[psutil.Process]:
-    """Return every process that has a path below a folder in its command line."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
+    """Return every process that has a path below a folder in its command line, but for its own children."""
+    found = {}
+    for process in psutil.process_iter(["cmdline", "ppid"]):
         if any(word.startswith(f"{folder}{os.sep}") for word in process.info["cmdline"] or ()):
-            found.append(process)
-    return found
+            found[process.pid] = process
+    return [process for process in found.values() if process.info["ppid"] not in found]
 
 
 @pytest.fixture(scope="session")
@@ -324,14 +324,15 @@ def promoted(story: Home, better: Home, place: Path) -> Home:
 
 @pytest.fixture(scope="session")
 def ask() -> Any:
-    """A function that posts a package's golden rows to a service, and returns whether it answers right."""
+    """A function that posts a package's golden rows to a home's service, and says whether they're right."""
 
-    def post(endpoint: Endpoint, package: Path) -> bool:
+    def post(home: Home, endpoint: Endpoint, package: Path) -> bool:
+        key = home.platform.endpoints.keys(endpoint.service, endpoint.environment)[0]
         golden: Mapping[str, Sequence[Any]] = json.loads((package / "golden.json").read_text())
         request = urllib.request.Request(
             f"{endpoint.url}/score",
             json.dumps({"data": golden["data"]}).encode(),
-            {"Content-Type": "application/json"},
+            {"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
         )
         with urllib.request.urlopen(request, timeout=10) as response:
             answer = json.loads(response.read())

@@ -163,7 +163,7 @@ def test_an_approved_better_model_takes_the_place_of_the_old_one_whose_service_e
     assert now.confirmed
     assert not psutil.pid_exists(old.details["pid"])
     assert [process.pid for process in story.services()] == [now.details["pid"]]
-    assert ask(now, story.file("better", "package"))
+    assert ask(story, now, story.file("better", "package"))
 
 
 def test_status_tells_where_the_service_is_and_down_leaves_no_process(promoted: Home, story: Home) -> None:

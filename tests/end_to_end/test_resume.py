@@ -129,7 +129,7 @@ def test_one_service_of_it_runs_and_answers(unlucky: Unlucky, ask: Any) -> None:
     assert live is not None
     assert live.confirmed
     assert [process.pid for process in unlucky.home.services()] == [live.details["pid"]]
-    assert ask(live, unlucky.home.file("unlucky", "package"))
+    assert ask(unlucky.home, live, unlucky.home.file("unlucky", "package"))
     for stage in ("build", "train", "staging"):
         assert unlucky.machines[stage].services() == [], stage
 

@@ -25,7 +25,7 @@ def demand_the_first_serves(home: Home, ask: Any) -> None:
     assert live is not None
     assert live.digest == home.run("first").step("package").scraps["digest"]
     assert live.confirmed
-    assert ask(live, home.file("first", "package"))
+    assert ask(home, live, home.file("first", "package"))
     assert [process.pid for process in home.services()] == [live.details["pid"]]
     assert home.champion() == "1"
 
@@ -53,7 +53,7 @@ def test_a_service_that_fails_its_test_gives_way_to_the_one_before_and_can_be_re
     }
     live = home.live("production")
     assert live is not None
-    assert ask(live, home.file("better", "package"))
+    assert ask(home, live, home.file("better", "package"))
 
 
 def test_a_run_that_is_ended_during_the_production_test_puts_the_service_before_back(

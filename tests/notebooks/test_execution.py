@@ -19,7 +19,7 @@ import pytest
 import scrapbook
 
 from utils import platforms, project
-from utils.platforms.local import processes
+from utils.platforms.local.targets import processes
 
 pytestmark = pytest.mark.end_to_end
 LIMIT = 900  # seconds; some minutes on a busy machine

@@ -122,6 +122,10 @@ def scraps_of(step: str) -> dict[str, Any]:
             "package": "package",
             "digest": DIGEST,
             "size": 48213,
+            "format": "onnx",
+            "signer": "5f0c" * 16,
+            "image": f"registry.example.com/mlops/diabetes@sha256:{DIGEST}",
+            "image_size": 128_400_000,
             "golden_rows": 20,
             "inputs": [
                 {"name": "age", "type": "float", "nullable": False},

@@ -310,7 +310,9 @@ def test_package_and_services_show_digest_size_inputs_checks_and_latency(make_ru
     run.step("test_production").scraps["checks"][1] |= {"passed": False, "observed": "200"}
     run.step("test_production").scraps |= {"passed": False, "restored": True}
     text = section(page_of(run), "package")
-    assert "Model diabetes, version 4 Digest 9f2c41d07be3 Size 48.2 kB Golden rows 20" in text
+    assert "Model diabetes, version 4 Digest 9f2c41d07be3 Size 48.2 kB Model file onnx" in text
+    assert "Signed by the key 5f0c5f0c5f0c Image registry.example.com/mlops/diabetes@sha256:9f2c" in text
+    assert "128 MB over its base Golden rows 20" in text
     assert "2 input columns" in text
     assert "half within 1.42 ms" in text
     assert "Staging passed its test" in text
