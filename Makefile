@@ -1,6 +1,6 @@
 # Each target sets up what it needs: a virtual environment of the locked packages, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup run approve test lab bench lint lock clean
+.PHONY: help setup run approve test engine-base lab bench bench-serving inference-server lint lock clean
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 BIN := .venv/bin
@@ -8,7 +8,7 @@ SCENARIO ?= diabetes
 ARGS ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## install the locked packages
 
@@ -35,11 +35,31 @@ approve: .venv/ready ## approve what waits at the gate, and go on to production 
 test: .venv/ready ## run every test
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
+engine-base: .engine/ready ## download the Debian packages that the tests' own images are made of
+
+# No hub is asked by the tests: they unpack these, and need no network then.
+.engine/ready: tests/engine/python.packages tests/engine/haproxy.packages
+	@mkdir -p .engine
+	@cd .engine && { apt-get download -qq $$(cat $(addprefix ../,$^)) 2>/dev/null || \
+		{ apt-get update -qq && apt-get download -qq $$(cat $(addprefix ../,$^)); }; }
+	@touch $@
+
 lab: .venv/ready ## open JupyterLab on the notebooks
 	@JUPYTER_PATH="$(CURDIR)/ci/kernels/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" $(BIN)/jupyter lab --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_setup.ipynb $(ARGS)
 
 bench: .venv/ready ## time the runner against papermill and a plain process; write docs/performance.md
 	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
+
+bench-serving: .venv/ready .venv-inference-server/ready ## time the scoring service against others, by wrk; write docs/performance.md
+	@$(BIN)/python -m tests.benchmarks.serving $(ARGS)
+
+inference-server: .venv-inference-server/ready ## install Azure's own scoring server, which tests and benchmarks compare with
+
+# In an environment of its own: it wants an older pydantic, psutil and OpenTelemetry than the rest.
+.venv-inference-server/ready: tests/inference_server.lock | .venv/ready
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --system-certs --require-hashes --python $(@D)/bin/python $<
+	@touch $@
 
 lint: .venv/ready ## ruff, mypy, import-linter, notebooks free of outputs
 	@$(BIN)/ruff check .
@@ -51,6 +71,9 @@ lint: .venv/ready ## ruff, mypy, import-linter, notebooks free of outputs
 lock: .venv/ready ## resolve the newest allowed versions into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-header \
 		--extra dev pyproject.toml --output-file requirements.lock
+	@cp requirements.lock tests/inference_server.lock # whose versions are kept wherever Azure's server allows them
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		tests/inference_server.in --output-file tests/inference_server.lock
 
 clean: ## remove .venv and caches; runs/ and workspace/ stay
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.* *.egg-info
+	@rm -rf .venv .venv-inference-server .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.* *.egg-info

@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -31,10 +30,9 @@ from nbclient import NotebookClient
 
 from ci.kernels import Kernels
 from ci.pipeline import Pipeline, default_file
+from tests.benchmarks import page
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NOTEBOOKS = ("01_setup", "02_train", "03_evaluate", "04_register", "05_package")
 UNTIL = ("--until", "package")
 PYTHON = sys.executable
@@ -73,34 +71,7 @@ def main() -> None:
             print("  " + " | ".join(row), flush=True)
             rows.append(row)
     if given.only is None:
-        write(rows)
-
-
-def write(rows: Sequence[Row]) -> None:
-    """Put the table into the page, in the place of the one before."""
-    page = PAGE.read_text(encoding="utf-8")
-    head, rest = page.split(BEGIN)
-    _, tail = rest.split(END)
-    lines = [
-        "",
-        f"{machine()}, {datetime.now().astimezone():%-d %B %Y}.",
-        "",
-        "| what | measured | to reach |",
-    ]
-    lines += ["| --- | --- | --- |", *(f"| {' | '.join(row)} |" for row in rows), ""]
-    PAGE.write_text(head + BEGIN + "\n".join(lines) + END + tail, encoding="utf-8")
-
-
-def machine() -> str:
-    """Say what this was measured on."""
-    cpu = Path("/proc/cpuinfo")
-    names = [line for line in cpu.read_text().splitlines() if "model name" in line] if cpu.exists() else []
-    name = names[0].partition(":")[2].strip() if names else platform.processor()
-    memory = psutil.virtual_memory().total >> 30
-    return (
-        f"{os.cpu_count()} cores ({name}), {memory} GB, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}"
-    )
+        page.write("lifecycle", page.table(("what", "measured", "to reach"), rows))
 
 
 @contextmanager
