@@ -23,8 +23,9 @@ def main() -> None:
     \b
     python -m ci run                   setup … staging, then wait at the gate
     python -m ci approve               approve, and go on to production
-    python -m ci run -p alpha 0.5     another value for a parameter
-    python -m ci sweep -p alpha 0.1,1 many values at once, the best goes on
+    python -m ci run -p alpha 0.5      another value for a parameter
+    python -m ci sweep -p alpha 0.1,1  many values at once, the best goes on
+    python -m ci rollback              the version before, in production again
 
     Exit codes: 0 released, not better, or waiting at the gate; 1 failed, blocked or rejected;
     2 wrong usage or parameters; 128+n ended by signal n.
@@ -215,10 +216,8 @@ def rollback(
 @main.command()
 @options.scenario
 @options.environment
-@click.option(
-    "--rotate", type=click.IntRange(1, 2), metavar="1|2", help="Replace the first or the second key."
-)
-def keys(scenario: str, platform: str, environment: str, rotate: int | None) -> None:
+@click.option("--rotate", type=click.Choice(["1", "2"]), help="Replace the first or the second key before.")
+def keys(scenario: str, platform: str, environment: str, rotate: str | None) -> None:
     """Show the two API keys of an endpoint, each of which it takes.
 
     To rotate them without refusing anybody: replace the second, give it to the callers, then replace
@@ -228,7 +227,7 @@ def keys(scenario: str, platform: str, environment: str, rotate: int | None) -> 
         from utils import platforms
 
         endpoints = platforms.get(platform).endpoints
-        for key in endpoints.keys(scenario, environment, rotate=rotate):
+        for key in endpoints.keys(scenario, environment, rotate=int(rotate) if rotate else None):
             click.echo(key)
 
 
