@@ -224,11 +224,14 @@ def keys(scenario: str, platform: str, environment: str, rotate: str | None) -> 
     the first.
     """
     with refusals():
-        from utils import platforms
+        from ci import commands
 
-        endpoints = platforms.get(platform).endpoints
-        for key in endpoints.keys(scenario, environment, rotate=int(rotate) if rotate else None):
+        for key in commands.keys(scenario, platform, environment, int(rotate) if rotate else None):
             click.echo(key)
+        if rotate:
+            click.echo(
+                "The service takes the new one within some seconds, and the other as before.", err=True
+            )
 
 
 @main.command()
@@ -285,17 +288,28 @@ def signing_key(path: Path) -> None:
 @main.command()
 @click.option("--platform", default="local", show_default=True, help="Whose services.")
 def down(platform: str) -> None:
-    """Stop every scoring service, in staging and in production."""
-    from utils import platforms
-
+    """Stop every scoring service, in staging and in production; `up` starts those in production again."""
     with refusals():
-        endpoints = platforms.get(platform).endpoints
-        running = endpoints.everything()
-        for endpoint in running:
-            endpoints.remove(endpoint.service, endpoint.environment)
+        from ci import commands
+
+        stopped = commands.down(platform)
+        for endpoint in stopped:
             click.echo(f"Stopped {endpoint.service} in {endpoint.environment} ({endpoint.url}).")
-        if not running:
-            click.echo("No service is running.")
+        click.echo("python -m ci up starts production again." if stopped else "No service is running.")
+
+
+@main.command()
+@click.option("--platform", default="local", show_default=True, help="Whose services.")
+def up(platform: str) -> None:
+    """Start the services in production that have ended, or were stopped by `down`, as they were."""
+    with refusals():
+        from ci import commands, progress
+
+        started = commands.up(platform)
+        for endpoint in started:
+            click.echo(progress.serving(endpoint))
+        if not started:
+            click.echo("Nothing is to be started: what was in production runs.")
 
 
 @main.command()

@@ -121,6 +121,47 @@ def rollback(
     return back
 
 
+def keys(scenario: str, platform: str, environment: str, rotate: int | None) -> tuple[str, str]:
+    """Return the API keys of an endpoint that there is; replace one of them before, 1 or 2.
+
+    Raises
+    ------
+    PlatformError
+        If nothing is deployed there.
+    """
+    endpoints = platforms.get(platform).endpoints
+    if endpoints.find(scenario, environment) is None:
+        raise PlatformError(f"Nothing is deployed as {scenario} in {environment}, so it has no keys.")
+    return endpoints.keys(scenario, environment, rotate=rotate)
+
+
+def down(platform: str) -> list[Endpoint]:
+    """Stop every service that runs; those in production are kept in mind. Return what was stopped."""
+    endpoints = platforms.get(platform).endpoints
+    stopped = []
+    for endpoint in endpoints.everything():
+        if endpoint.environment != "production" or "error" in endpoint.details:
+            endpoints.remove(endpoint.service, endpoint.environment)
+        elif endpoint.details.get("alive", True):
+            endpoints.stop(endpoint.service, endpoint.environment)
+        else:
+            continue
+        stopped.append(endpoint)
+    return stopped
+
+
+def up(platform: str) -> list[Endpoint]:
+    """Start the services in production that don't run, as they were; return those."""
+    endpoints = platforms.get(platform).endpoints
+    ended = [each for each in endpoints.everything() if not each.details.get("alive", True)]
+    started = [
+        endpoints.restore(each.service, each.environment)
+        for each in ended
+        if each.environment == "production" and "error" not in each.details
+    ]
+    return [each for each in started if each is not None]
+
+
 def parameters(
     chain: Pipeline,
     scenario: str,
@@ -135,6 +176,8 @@ def parameters(
     ------
     ParameterError
         If there is no such platform, or a name or value is wrong.
+    PlatformError
+        If the platform can't work as it is set.
     """
     if scenario in platforms.NAMES:
         raise ParameterError(f"--scenario: {scenario} is a platform; say --platform {scenario}.")
@@ -142,6 +185,7 @@ def parameters(
         platforms.demand(platform)
     except PlatformError as error:
         raise ParameterError(f"--platform: {error}") from None
+    platforms.get(platform).check()
     return Parameters(
         chain.declarations,
         chain.parameter_file(scenario),

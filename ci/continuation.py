@@ -87,7 +87,7 @@ def locked(run_id: str) -> Iterator[None]:
 
 
 def demand_upstream(chain: Pipeline, run: Run | None, selected: Sequence[str]) -> None:
-    """Refuse to begin with steps that need what has not run yet.
+    """Refuse to begin with steps that need what has not run yet; what is behind a gate needs all before.
 
     Parameters
     ----------
@@ -103,11 +103,14 @@ def demand_upstream(chain: Pipeline, run: Run | None, selected: Sequence[str]) -
     """
     done = {step.name for step in run.steps if step.state in ("succeeded", "skipped")} if run else set()
     for name in selected:
-        for other in sorted(chain.steps[name].upstream):
+        needed = sorted(chain.steps[name].upstream)
+        if chain.steps[name].gate:
+            needed += list(chain.steps)[: list(chain.steps).index(name)]
+        for other in needed:
             if name not in done and other not in done and other not in selected:
                 command = f"resume {run.id}" if run else "run"
                 raise StageError(
-                    f"{name} needs what {other} gives, which has not run yet; "
+                    f"{name} needs what {other} gives, which has not ended well yet; "
                     f"run it first: 'python -m ci {command} --stage {chain.steps[other].stage}'."
                 )
 

@@ -198,10 +198,10 @@ def serving(endpoint: Endpoint) -> str:
     if "error" in endpoint.details:
         return f"{where}: {endpoint.details['error']}"
     if not endpoint.details.get("alive", True):
-        return (
-            f"{where}: model version {endpoint.model_version} has ended; start it again: "
-            "python -m ci resume RUN_ID --stage production --force"
-        )
+        return f"{where}: model version {endpoint.model_version} doesn't run; start it: python -m ci up"
     share = endpoint.details.get("share", 100)
     words = [f"{share} % of the requests"] * (share < 100) + ["not tested yet"] * (not endpoint.confirmed)
+    replicas = endpoint.details.get("containers", [])
+    gone = sum(each["state"] != "running" for each in replicas)
+    words += [f"{gone} of {len(replicas)} containers don't run: python -m ci up"] * bool(gone)
     return f"{where}: {endpoint.url} serves model version {', '.join([endpoint.model_version, *words])}"

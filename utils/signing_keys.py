@@ -103,6 +103,20 @@ def private_key(workspace: Path | None = None) -> SigningKey:
     return _load(files.read_private(path), str(path), "")
 
 
+def check() -> None:
+    """Demand that the key to sign by can be used, if the environment names one; none is made.
+
+    Raises
+    ------
+    SignatureError
+        If it can't be read, or isn't a key for signing.
+    PrivacyError
+        If others may read its file.
+    """
+    if any(os.environ.get(name) for name in (KEY_VARIABLE, KEY_FILE_VARIABLE)):
+        private_key()
+
+
 def public_pem(workspace: Path | None = None) -> str:
     """Return the keys to verify by, as PEM: one, or several while one replaces another.
 

@@ -79,7 +79,7 @@ def start(toy: Toy, tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "sweep", "resume", "approve", "reject", "status", "report", "down", "stages"]
+    "command", ["", "run", "sweep", "resume", "approve", "reject", "status", "report", "down", "up", "stages"]
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = call(*command.split(), "--help")

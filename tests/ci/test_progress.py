@@ -113,7 +113,7 @@ def test_a_verdict_says_what_to_do_next(
             {"alive": True, "share": 10},
             "http://127.0.0.1:1 serves model version 3, 10 % of the requests, not tested yet",
         ),
-        (True, {"alive": False}, "model version 3 has ended; start it again: python -m ci resume"),
+        (True, {"alive": False}, "model version 3 doesn't run; start it: python -m ci up"),
         (False, {"alive": False, "error": "state.json can't be read"}, "state.json can't be read"),
     ],
 )

@@ -69,7 +69,7 @@ class Home:
 
     def copy(self, folder: Path) -> Home:
         """Copy all of it, as to another machine: its services don't run there."""
-        shutil.copytree(self.folder, folder)
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("*.sock"))
         other = Home(folder)
         other.output = self.output
         return other

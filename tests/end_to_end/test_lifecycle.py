@@ -173,6 +173,23 @@ def test_status_tells_where_the_service_is_and_down_leaves_no_process(promoted: 
     assert f"Stopped diabetes in production ({live.url})" in story.call("down")
     assert story.services() == []
     assert not psutil.pid_exists(live.details["pid"])
+    assert "No service is running" in story.call("down")
+
+
+def test_what_was_taken_down_is_brought_up_again_as_it_was(promoted: Home, story: Home, ask: Any) -> None:
+    story.call("down")
+    assert "model version 2 doesn't run; start it: python -m ci up" in story.call("status")
+    assert "serves model version 2" in story.call("up")
+    live = story.live("production")
+    assert live is not None
+    assert live.confirmed
+    assert ask(story, live, story.file("better", "package"))
+    assert "what was in production runs" in story.call("up")
+    assert "serves model version 1" in story.call("rollback", "--by", "Ada")
+    assert story.champion() == "1"
+    assert "serves model version 2" in story.call("rollback", "--to", "2", "--by", "Ada")
+    assert story.champion() == "2"
+    story.call("down")
 
 
 def test_approving_a_released_run_again_changes_nothing(promoted: Home, copied: Any) -> None:

@@ -108,7 +108,8 @@ def find(name: str = AUTO) -> Engine:
     which = "Docker, Podman or Buildah" if name == AUTO else name
     if not answers:
         raise ImageError(f"There is no container engine: install {which}, or go on without an image.")
-    raise ImageError(f"No container engine answers: start {which}. What was tried:\n" + "\n".join(answers))
+    tried = "\n".join(answers)
+    raise ImageError(f"No container engine answers: start {which}. These were asked:\n{tried}")
 
 
 def _on_path(name: str) -> Iterator[str]:

@@ -260,7 +260,11 @@ class Endpoints(Protocol):
     def rollback(
         self, service: str, environment: str, *, version: str = "", by: str = "", comment: str = ""
     ) -> Endpoint:
-        """Go back to the version confirmed before the live one, or to the earlier one of that number."""
+        """Go back to the version confirmed before the live one, or to another one that is kept."""
+        ...
+
+    def stop(self, service: str, environment: str) -> None:
+        """Stop whatever runs in that environment, and keep its record: `restore` starts it again."""
         ...
 
     def remove(self, service: str, environment: str) -> None:
@@ -281,6 +285,10 @@ class Platform(Protocol):
     registry: ModelRegistry
     images: Images
     endpoints: Endpoints
+
+    def check(self) -> None:
+        """Refuse settings that can't work, before anything is run. It has to be cheap."""
+        ...
 
     def provision(self) -> list[Resource]:
         """Make what is not there yet: history, registry, compute. Safe to call again."""

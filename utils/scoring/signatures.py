@@ -131,7 +131,7 @@ def pem(key: Key) -> str:
 def _read(folder: Path) -> Any:
     path = folder / SIGNATURE
     if folder.is_symlink() or path.is_symlink() or not path.is_file():
-        raise SignatureError(f"{folder} has no {SIGNATURE}, or one of them is a link: sign the package.")
+        raise SignatureError(f"{folder} is no signed package: it has no {SIGNATURE}, or is a link.")
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES} bytes")
     return _json(path.read_bytes())

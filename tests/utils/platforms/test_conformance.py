@@ -348,6 +348,32 @@ def test_what_was_confirmed_before_can_be_gone_back_to(
     with pytest.raises(PlatformError, match="can't go back to an earlier one: kept are none"):
         endpoints.rollback("demo", "production", by="Ada")
     assert endpoints.find("demo", "production") == back
+    # Who names it gets back to the one that was gone back from.
+    again = endpoints.rollback("demo", "production", version="4", by="Ada")
+    assert _answers(platform, again, challenger)
+    with pytest.raises(PlatformError, match="Version 4 is live already"):
+        endpoints.rollback("demo", "production", version="4", by="Ada")
+
+
+def test_what_was_stopped_is_started_again_as_it_was(
+    platform: Platform, built: Package, challenger: Package
+) -> None:
+    endpoints = platform.endpoints
+    for package in (built, challenger):
+        endpoints.deploy(package.folder, "demo", "production")
+        live = endpoints.confirm("demo", "production")
+    endpoints.stop("demo", "production")
+    found = endpoints.find("demo", "production")
+    assert found is not None
+    assert not found.details["alive"]
+    with pytest.raises(OSError, match="refused"):
+        _answers(platform, live, challenger)
+    endpoints.stop("demo", "production")
+    back = endpoints.restore("demo", "production")
+    assert back is not None
+    assert (back.url, back.confirmed) == (live.url, True)
+    assert _answers(platform, back, challenger)
+    assert _answers(platform, endpoints.rollback("demo", "production", by="Ada"), built)
 
 
 def test_a_version_that_was_never_confirmed_is_not_gone_back_to(

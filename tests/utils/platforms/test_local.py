@@ -380,6 +380,21 @@ def test_an_older_process_of_the_same_script_is_not_taken_for_the_service(
     assert not found.details["alive"]
 
 
+def test_a_copied_workspace_does_not_take_what_runs_in_the_other_for_its_own(
+    platform: Platform, built: Package, tmp_path: Path
+) -> None:
+    made = platform.endpoints.deploy(built.folder, "demo", "production")
+    shutil.copytree(
+        project.home() / "workspace", tmp_path / "copied", ignore=shutil.ignore_patterns("*.sock")
+    )
+    copied = LocalEndpoints(tmp_path / "copied")
+    found = copied.find("demo", "production")
+    assert found is not None
+    assert not found.details["alive"]
+    copied.remove("demo", "production")
+    assert psutil.pid_exists(made.details["pid"])
+
+
 def test_a_service_leaves_no_zombie_when_it_ends_by_itself(platform: Platform, built: Package) -> None:
     made = platform.endpoints.deploy(built.folder, "demo", "staging")
     process = psutil.Process(made.details["pid"])
@@ -506,3 +521,23 @@ signal.pause()
         stubborn.stdout.readline()
         processes.end(psutil.Process(stubborn.pid), seconds=0.2)
         assert not psutil.pid_exists(stubborn.pid)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MLOPS_SERVING_TARGET", "container", "MLOPS_SERVING_TARGET: Input should be 'process'"),
+        ("MLOPS_SERVING_WORKERS", "many", "MLOPS_SERVING_WORKERS: "),
+        ("MLOPS_SIGNING_KEY", "no key", "MLOPS_SIGNING_KEY"),
+        ("MLOPS_SIGNING_KEY_FILE", "/nowhere.pem", "can't be read"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_runs(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    platform.check()
+    monkeypatch.delenv("MLOPS_SIGNING_KEY")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(PlatformError) as refused:
+        platform.check()
+    assert words in str(refused.value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from utils import project
+from utils.platforms.local import settings
 from utils.platforms.local.endpoints import LocalEndpoints
 from utils.platforms.local.history import LocalHistory
 from utils.platforms.local.images import LocalImages
@@ -32,6 +33,24 @@ class LocalPlatform:
     images: LocalImages
     endpoints: LocalEndpoints
     name: str = "local"
+
+    def check(self) -> None:
+        """Refuse settings of services, an engine or a signing key that can't be used.
+
+        Raises
+        ------
+        PlatformError
+            Naming what can't, and where it was set.
+        """
+        from utils import files, signatures, signing_keys
+
+        try:
+            signing_keys.check()
+        except (OSError, signatures.SignatureError, files.PrivacyError) as error:
+            raise PlatformError(str(error)) from error
+        given = settings.read()
+        if given.images:
+            self.images.check()
 
     def provision(self) -> list[Resource]:
         """Make the database and the folders that are not there yet.

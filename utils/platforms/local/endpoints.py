@@ -10,7 +10,7 @@ from pathlib import Path
 from utils import files, keys, packaging, signatures, signing_keys
 from utils.packaging import Package
 from utils.platforms.local import settings, targets
-from utils.platforms.local.services import STATE, Place, last_port
+from utils.platforms.local.services import STATE, Place, Service, State, last_port
 from utils.platforms.local.settings import Settings
 from utils.platforms.local.targets import Site, Version
 from utils.platforms.protocol import Endpoint, PlatformError
@@ -164,20 +164,32 @@ class LocalEndpoints:
         """
         with self._locked(service, environment, starting=True) as place:
             state = place.settled()
-            confirmed = [*([state.previous] if state.previous else []), *state.earlier]
-            chosen = next((each for each in confirmed if version in ("", each.model_version)), None)
-            if chosen is None:
-                known = ", ".join(each.model_version for each in confirmed) or "none"
-                wanted = f"version {version}" if version else "an earlier one"
-                raise PlatformError(
-                    f"{service} in {environment} can't go back to {wanted}: kept are {known}. "
-                    "Release one anew: python -m ci resume RUN_ID --stage production --force"
-                )
+            chosen = _choose(state, version, f"{service} in {environment}")
             self._verified(place.copy(chosen.digest))
             back = place.running(state, chosen)
-            state.earlier = [each for each in state.earlier if each.digest != chosen.digest]
+            for kept in (state.earlier, state.withdrawn):
+                kept[:] = [each for each in kept if each.digest != chosen.digest]
+            if state.live is not None and state.live.confirmed:
+                state.withdrawn.insert(0, state.live)
             place.note(state, "rolled back", back, by=by, comment=comment)
             return place.switch(state, back, None)
+
+    def stop(self, service: str, environment: str) -> None:
+        """Stop every service of that environment, and keep its record: `restore` starts it again.
+
+        Raises
+        ------
+        PlatformError
+            If the record can't be read, or a service can't be stopped.
+        """
+        if self.find(service, environment) is None:
+            return
+        with self._locked(service, environment) as place:
+            state = place.read()
+            place.halt()
+            state.leaving = []
+            place.note(state, "stopped", state.live)
+            place.settle(state)
 
     def remove(self, service: str, environment: str) -> None:
         """Stop every service of that environment and delete its folder, even if its record is damaged.
@@ -261,3 +273,24 @@ class LocalEndpoints:
                 f"Another process has been deploying {service} to {environment} for {LOCK_SECONDS:g} "
                 "seconds: wait for it or end it, then try again."
             ) from None
+
+
+def _choose(state: State, version: str, where: str) -> Service:
+    """Return which of the kept versions to go back to."""
+    earlier = [*([state.previous] if state.previous else []), *state.earlier]
+    if version and state.live is not None and state.live.model_version == version:
+        raise PlatformError(f"Version {version} is live already as {where}.")
+    for each in [*earlier, *state.withdrawn] if version else earlier:
+        if version in ("", each.model_version):
+            return each
+    wanted = f"version {version}" if version else "an earlier one"
+    known = ", ".join(each.model_version for each in earlier) or "none"
+    left = ", ".join(each.model_version for each in state.withdrawn)
+    raise PlatformError(
+        f"{where} can't go back to {wanted}: kept are {known}"
+        + (
+            f", and {left}, gone back from before: say --to {state.withdrawn[0].model_version}."
+            if left
+            else "."
+        )
+    )

@@ -22,6 +22,22 @@ class LocalImages:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def check(self) -> None:
+        """Demand an engine that answers.
+
+        Raises
+        ------
+        PlatformError
+            If none does.
+        """
+        from utils import images
+        from utils.images import engines
+
+        try:
+            engines.find(settings.read().engine)
+        except (images.ImageError, ValueError) as error:
+            raise PlatformError(str(error)) from error
+
     def build(self, package: Path, folder: Path) -> Image | None:
         """Build the image of a package, and push it where a registry is set; None where none is needed.
 

@@ -56,7 +56,7 @@ class Event(BaseModel):
     Attributes
     ----------
     what : str
-        "deployed", "confirmed", "restored", "rolled back" or "removed".
+        "deployed", "confirmed", "restored", "rolled back" or "stopped".
     by, comment : str
         Of what a person did; "" where a pipeline did it.
     """
@@ -88,6 +88,8 @@ class State(BaseModel):
         process that started or replaced them was killed, stops them.
     earlier : list of Service
         Confirmed once and stopped since, the newest first: what can be rolled back to.
+    withdrawn : list of Service
+        Those that were rolled back from, the newest first: only who names one gets there again.
     events : list of Event
         The newest last.
     """
@@ -100,6 +102,7 @@ class State(BaseModel):
     previous: Service | None = None
     leaving: list[Service] = Field(default_factory=list)
     earlier: list[Service] = Field(default_factory=list)
+    withdrawn: list[Service] = Field(default_factory=list)
     events: list[Event] = Field(default_factory=list)
 
 
@@ -155,8 +158,9 @@ class Place:
         state.leaving = []
         known = [service for service in (state.live, state.previous) if service is not None]
         state.earlier = _others(state.earlier, known)[:KEPT]
+        state.withdrawn = _others(state.withdrawn, [*known, *state.earlier])[:KEPT]
         self._write(state)
-        used = {service.digest[:12] for service in (*known, *state.earlier)}
+        used = {service.digest[:12] for service in (*known, *state.earlier, *state.withdrawn)}
         for entry in self.folder.iterdir():
             if _version(entry.name) and entry.name.partition(".")[0] not in used:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -175,10 +179,14 @@ class Place:
         )
         state.events = [*state.events, made][-EVENTS:]
 
-    def clear(self) -> None:
-        """Stop every version that runs from here, recorded or not, and delete the record."""
+    def halt(self) -> None:
+        """Stop every version that runs from here, recorded or not."""
         for name in {self.site.settings.target, *targets.recorded(self.folder / STATE)}:
             targets.get(name, self.site).clear()
+
+    def clear(self) -> None:
+        """Stop every version that runs from here, and delete the record."""
+        self.halt()
         if self.folder.exists():
             shutil.rmtree(self.folder)
 

@@ -81,8 +81,8 @@ class Containers:
         """
         if not version.image:
             raise PlatformError(
-                f"The package {version.digest[:12]} has no image: run the package step again, now that "
-                "serving.target is containers."
+                f"The package {version.digest[:12]} has no image, as it was packaged for another target: "
+                "what serving.target says now holds for the next version that is packaged."
             )
         engines.available(self._engine, version.image)
         self._make_network()

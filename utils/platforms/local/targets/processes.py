@@ -63,8 +63,6 @@ class Process(BaseModel):
     ----------
     digest : str
         Of its package.
-    script : str
-        Its serve.py.
     pid : int
         Of the supervisor.
     started : float
@@ -74,7 +72,6 @@ class Process(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     digest: str
-    script: str
     pid: int
     started: float
 
@@ -119,7 +116,7 @@ class Processes:
             started = psutil.Process(child.pid).create_time()
         except psutil.Error:  # it has ended already, and will not be found alive
             started = 0.0
-        made = Process(digest=version.digest, script=str(script), pid=child.pid, started=started)
+        made = Process(digest=version.digest, pid=child.pid, started=started)
         return made.model_dump()
 
     def wait(self, handle: Handle, seconds: float) -> None:
@@ -133,7 +130,7 @@ class Processes:
         process = Process.model_validate(handle)
         end = time.monotonic() + seconds
         while not self.ready(handle):
-            if find(process) is None:
+            if self._find(process) is None:
                 raise PlatformError(f"The service ended while it started; {self._tail(process)}")
             if time.monotonic() > end:
                 raise PlatformError(
@@ -174,13 +171,13 @@ class Processes:
         PlatformError
             If it can't be ended.
         """
-        found = find(Process.model_validate(handle))
+        found = self._find(Process.model_validate(handle))
         if found is not None:
             end(found)
 
     def alive(self, handle: Handle) -> bool:
         """Whether the process runs."""
-        return find(Process.model_validate(handle)) is not None
+        return self._find(Process.model_validate(handle)) is not None
 
     def ready(self, handle: Handle) -> bool:
         """Whether the process runs, and has checked its package and warmed up."""
@@ -243,6 +240,24 @@ class Processes:
     def _controls(self) -> list[Path]:
         return sorted(self._site.folder.glob(f"*{SUFFIX}"))
 
+    def _find(self, process: Process) -> psutil.Process | None:
+        """Return the running process, or None if it has ended, also if another one has its pid by now.
+
+        It must serve the package that is here: a copied workspace doesn't own what runs in the other one.
+        """
+        script = self._site.folder / process.digest[:12] / "serve.py"
+        try:
+            found = psutil.Process(process.pid)
+            if (
+                abs(found.create_time() - process.started) < CLOCK_SECONDS
+                and found.cmdline()[1:5] == ["-I", "-B", str(script), "--fd"]
+                and found.status() != psutil.STATUS_ZOMBIE
+            ):
+                return found
+        except psutil.Error:
+            pass
+        return None
+
     # -------------------------------------------------------------- logs
 
     def _log(self, digest: str) -> Path:
@@ -255,21 +270,6 @@ class Processes:
         except OSError:
             lines = ["(no log)"]
         return f"its log ({log}) ends with:\n" + "\n".join(lines)
-
-
-def find(process: Process) -> psutil.Process | None:
-    """Return the running process, or None if it has ended, also if another one has its pid by now."""
-    try:
-        found = psutil.Process(process.pid)
-        if (
-            abs(found.create_time() - process.started) < CLOCK_SECONDS
-            and found.cmdline()[1:5] == ["-I", "-B", process.script, "--fd"]
-            and found.status() != psutil.STATUS_ZOMBIE
-        ):
-            return found
-    except psutil.Error:
-        pass
-    return None
 
 
 def below(folder: Path) -> list[psutil.Process]:
