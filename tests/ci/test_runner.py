@@ -433,3 +433,20 @@ def test_what_will_be_skipped_is_known_as_soon_as_its_condition_is_not_met(toy: 
     toy.step("tell", stage="later")
     begin(toy, "--until", "evaluate")
     assert states() == {"evaluate": "succeeded", "register": "skipped", "tell": "pending"}
+
+
+def test_nothing_behind_a_gate_runs_while_a_step_before_it_has_failed(toy: Toy, tmp_path: Path) -> None:
+    deployed, fault = tmp_path / "deployed", tmp_path / "fault"
+    fault.touch()
+    toy.step("package", glue(digest=DIGEST), gives={"digest": "str"})
+    toy.step("test", f"import pathlib; assert not pathlib.Path({str(fault)!r}).exists()")
+    touch = COUNT.format(str(deployed))
+    toy.step("deploy", touch, gate="package.digest", takes={"label": "package.digest"}, stage="production")
+    begin(toy, code=1)
+    approvals.write(runs.load("r1").folder, "approved", by="Ada", digest=DIGEST)
+    refused = call(toy, "resume", "r1", "--stage", "production", code=2)
+    assert "deploy needs what test gives, which has not ended well yet" in refused.output
+    assert not deployed.exists()
+    fault.unlink()
+    call(toy, "resume", "r1")
+    assert deployed.exists()
