@@ -151,15 +151,22 @@ def down(platform: str) -> list[Endpoint]:
 
 
 def up(platform: str) -> list[Endpoint]:
-    """Start the services in production that don't run, as they were; return those."""
+    """Start the services in production that don't run, or not all of them, as they were; return those."""
     endpoints = platforms.get(platform).endpoints
-    ended = [each for each in endpoints.everything() if not each.details.get("alive", True)]
+    ended = [each for each in endpoints.everything() if not _runs(each)]
     started = [
         endpoints.restore(each.service, each.environment)
         for each in ended
         if each.environment == "production" and "error" not in each.details
     ]
     return [each for each in started if each is not None]
+
+
+def _runs(endpoint: Endpoint) -> bool:
+    """Whether all of a service runs."""
+    replicas = endpoint.details.get("containers", [])
+    up = endpoint.details.get("alive", True) and endpoint.details.get("reachable", True)
+    return bool(up) and all(each["state"] == "running" for each in replicas)
 
 
 def parameters(

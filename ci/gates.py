@@ -68,7 +68,8 @@ def decide(
     approvals.write(
         found.folder, decision=decision, by=by, digest=digest, image=image, comment=comment, traffic=traffic
     )
-    click.echo(f"{by} has {decision} package {digest[:12]} of run {found.id}.")
+    share = f", for {traffic} % of the requests until it is tested" if traffic < 100 else ""
+    click.echo(f"{by} has {decision} package {digest[:12]} of run {found.id}{share}.")
     return found
 
 

@@ -197,7 +197,7 @@ def serving(endpoint: Endpoint) -> str:
     where = f"{endpoint.service} in {endpoint.environment}"
     if "error" in endpoint.details:
         return f"{where}: {endpoint.details['error']}"
-    if not endpoint.details.get("alive", True):
+    if not (endpoint.details.get("alive", True) and endpoint.details.get("reachable", True)):
         return f"{where}: model version {endpoint.model_version} doesn't run; start it: python -m ci up"
     share = endpoint.details.get("share", 100)
     words = [f"{share} % of the requests"] * (share < 100) + ["not tested yet"] * (not endpoint.confirmed)

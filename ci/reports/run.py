@@ -108,6 +108,7 @@ def approval(run: Run) -> Mapping[str, str] | None:
         "at": text.moment(record["at"]) if record.get("at") else "",
         "digest": record.get("digest", ""),
         "comment": record.get("comment", ""),
+        "share": record.get("traffic", "100"),
     }
 
 

@@ -114,6 +114,16 @@ def test_a_verdict_says_what_to_do_next(
             "http://127.0.0.1:1 serves model version 3, 10 % of the requests, not tested yet",
         ),
         (True, {"alive": False}, "model version 3 doesn't run; start it: python -m ci up"),
+        (
+            True,
+            {"alive": True, "reachable": False},
+            "model version 3 doesn't run; start it: python -m ci up",
+        ),
+        (
+            True,
+            {"alive": True, "containers": [{"state": "exited"}, {"state": "running"}]},
+            "http://127.0.0.1:1 serves model version 3, 1 of 2 containers don't run: python -m ci up",
+        ),
         (False, {"alive": False, "error": "state.json can't be read"}, "state.json can't be read"),
     ],
 )

@@ -113,6 +113,15 @@ def test_production_answers_from_containers_after_a_share_at_first_and_after_goi
     assert "serves model version 1" in workplace.call("rollback", "--by", "Ada")
     result, expected = workplace.ask("first")
     assert result == pytest.approx(expected)
+    # A container that a person has ended stays down until somebody says otherwise.
+    one = engine.run("ps", "--quiet", "--filter", f"ancestor={package['image']}").stdout.split()[0]
+    assert engine.run("kill", one).returncode == 0
+    assert "1 of 2 containers don't run: python -m ci up" in workplace.call("status")
+    assert "serves model version 1" in workplace.call("up")
+    assert "what was in production runs" in workplace.call("up")
+    result, expected = workplace.ask("first")
+    assert result == pytest.approx(expected)
+
     listed = engine.run("ps", "--format", "{{.Image}}").stdout.split()
     assert {image.partition("@")[0] for image in listed} == {
         package["image"].partition("@")[0],

@@ -79,6 +79,15 @@ def test_an_approval_names_who_when_why_and_the_package(make_run: Make) -> None:
     hero = words(page_of(make_run("released")).select_one(".hero"))
     assert "Approved by Ada Byron , 23 Nov 2026, 10:31 UTC, for package 9f2c41d07be3" in hero
     assert "better where it matters: high BMI" in hero
+    assert "of the requests" not in hero
+
+
+def test_an_approval_for_a_share_says_so(make_run: Make) -> None:
+    run = make_run("released")
+    assert run.approval is not None
+    run.approval |= {"traffic": 10}
+    hero = words(page_of(run).select_one(".hero"))
+    assert "for package 9f2c41d07be3 , for 10 % of the requests until it was tested" in hero
 
 
 def test_uncommitted_changes_are_flagged_beside_the_commit(make_run: Make) -> None:

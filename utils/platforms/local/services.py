@@ -269,12 +269,17 @@ class Place:
         return self.endpoint(state)
 
     def restarted(self, state: State, service: Service) -> Service:
-        """Start a service's package again, in the place of what has ended."""
+        """Start a service's package again, in the place of what has ended.
+
+        What still runs of it goes on until the address is led to the new one. A process can't: its successor
+        has the same control socket.
+        """
         try:
             packaging.load(self.copy(service.digest))
         except packaging.PackageError as error:
             raise PlatformError(f"The service can't be started again: {error}") from error
-        self.target(service).stop(service.handle)
+        if service.target == "process" or not self.target(service).alive(service.handle):
+            self.target(service).stop(service.handle)
         version = Version(service.digest, service.model_version, self.copy(service.digest), service.image)
         return self.started(state, version, confirmed=service.confirmed)
 

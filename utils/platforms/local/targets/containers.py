@@ -160,6 +160,7 @@ class Containers:
                 for name in handle["containers"]
             ],
             "router": self._router.name,
+            "reachable": self._router.running(),
             "certificate": self._site.settings.certificate,
             "metrics": self._router.metrics(),
             "log": f"{self._engine.name} logs {handle['containers'][0]}",

@@ -105,7 +105,7 @@ class Router:
         pem = self._keep(certificate)
         text, generation = haproxy.render(backends, port=replica_port, certificate=pem)
         before = self._written()
-        if not self._running():
+        if not self.running():
             self._write(FILE, text.encode())
             self._start(port)
         elif self.generation() != generation:
@@ -209,7 +209,8 @@ class Router:
 
     # -------------------------------------------------------------- the container
 
-    def _running(self) -> bool:
+    def running(self) -> bool:
+        """Whether its container runs."""
         found = engines.inspect(self._engine, [self.name]).get(self.name)
         return found is not None and bool(found["State"]["Running"])
 
