@@ -252,7 +252,7 @@ def test_an_image_that_is_nowhere_and_an_engine_that_is_gone_are_told(
     absent = Version("f" * 64, "9", versions[0].folder, f"sha256:{'f' * 64}")
     with pytest.raises(PlatformError, match=r"has no image sha256:ffff.*run the package step again"):
         containers.start(absent)
-    with pytest.raises(PlatformError, match="has no image: run the package step"):
+    with pytest.raises(PlatformError, match="has no image, as it was packaged for another target"):
         containers.start(Version("f" * 64, "9", versions[0].folder))
     handle = started(containers, versions[0])
     with monkeypatch.context() as patch:
