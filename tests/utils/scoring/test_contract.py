@@ -73,6 +73,7 @@ def _ask(strategy: Any, requests: int, ask: Any) -> None:
     settings = hypothesis.settings(
         max_examples=requests,
         database=None,
+        derandomize=True,  # what fails once fails again; another number of requests gives others
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],

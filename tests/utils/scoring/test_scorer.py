@@ -177,6 +177,7 @@ def test_a_body_of_another_form_is_a_bad_request(scorer: Scorer, body: str | byt
         (_but(age=40.5), ["'age'", "must be an integer"]),
         (_but(age=True), ["'age'", "must be an integer"]),
         (_but(age=2**63), ["'age'", "64 bits"]),
+        (_but(age=-(2**63) - 1), ["'age'", "64 bits"]),
         (_but(age=1e300), ["'age'", "64 bits"]),
         (_but(age=None), ["'age'", "must be an integer"]),
         (_but(smoker=1), ["'smoker'", "the number 1", "must be true or false"]),
