@@ -14,8 +14,8 @@ Value = float | bool | str | None
 Row = tuple[Value, ...]
 
 # What JSON may hold for a column. 40.0 is an integer too, as it is to JSON Schema. Integers become
-# floats, as the model takes them; beyond 64 bits they are refused. The smallest of 64 bits is looked at closely:
-# as a float it is equal to the one below it.
+# floats, as the model takes them; beyond 64 bits they are refused. The smallest of 64 bits is looked at
+# closely: as a float it is equal to the one below it.
 _TYPES: Mapping[str, Any] = {
     "number": float,
     "integer": Annotated[float, msgspec.Meta(multiple_of=1, gt=-(2.0**63), lt=2.0**63)],
