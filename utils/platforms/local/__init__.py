@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from utils import project
-from utils.platforms.local import settings
+from utils.platforms.local import settings, signing
 from utils.platforms.local.endpoints import LocalEndpoints
 from utils.platforms.local.history import LocalHistory
 from utils.platforms.local.images import LocalImages
 from utils.platforms.local.registry import LocalRegistry
 from utils.platforms.local.store import Store
-from utils.platforms.protocol import PlatformError, Resource
+from utils.platforms.protocol import Resource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,12 +42,7 @@ class LocalPlatform:
         PlatformError
             Naming what can't, and where it was set.
         """
-        from utils import files, signatures, signing_keys
-
-        try:
-            signing_keys.check()
-        except (OSError, signatures.SignatureError, files.PrivacyError) as error:
-            raise PlatformError(str(error)) from error
+        signing.check()
         given = settings.read()
         if given.images:
             self.images.check()
@@ -82,14 +77,7 @@ class LocalPlatform:
         PlatformError
             If there is no key that can be used, or the package holds what can't be signed.
         """
-        from utils import files, signatures, signing_keys
-
-        try:
-            key = signing_keys.private_key(self.workspace)
-            signatures.sign(package, key)
-        except (OSError, signatures.SignatureError, files.PrivacyError) as error:
-            raise PlatformError(str(error)) from error
-        return key.fingerprint
+        return signing.sign(package, self.workspace)
 
     def verify(self, package: Path) -> str:
         """Demand a signature of the whole package by a key that is trusted here.
@@ -99,12 +87,7 @@ class LocalPlatform:
         PlatformError
             Naming each file that isn't as it was signed; or if there is no signature, or no key.
         """
-        from utils import files, signatures, signing_keys
-
-        try:
-            return signatures.verify(package, signing_keys.public_pem(self.workspace))
-        except (OSError, signatures.SignatureError, files.PrivacyError) as error:
-            raise PlatformError(str(error)) from error
+        return signing.verify(package, self.workspace)
 
 
 def create() -> LocalPlatform:

@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils import files, keys, packaging, signatures, signing_keys
+from utils import files, keys, packaging
 from utils.packaging import Package
-from utils.platforms.local import settings, targets
+from utils.platforms.local import settings, signing, targets
 from utils.platforms.local.services import STATE, Place, Service, State, last_port
 from utils.platforms.local.settings import Settings
 from utils.platforms.local.targets import Site, Version
 from utils.platforms.protocol import Endpoint, PlatformError
-from utils.signatures import SignatureError
 
 LOCK_SECONDS = 180.0
 
@@ -226,16 +225,10 @@ class LocalEndpoints:
         """Return a package whose files and signature hold."""
         try:
             found = packaging.load(package)
-            signatures.verify(package, self._public_keys())
-        except (packaging.PackageError, SignatureError) as error:
+        except packaging.PackageError as error:
             raise PlatformError(str(error)) from error
+        signing.verify(package, self._workspace)
         return found
-
-    def _public_keys(self) -> str:
-        try:
-            return signing_keys.public_pem(self._workspace)
-        except (SignatureError, files.PrivacyError) as error:
-            raise PlatformError(str(error)) from error
 
     def _place(self, service: str, environment: str, *, starting: bool = False) -> Place:
         for name in (service, environment):
@@ -253,7 +246,7 @@ class LocalEndpoints:
                 environment=environment,
                 folder=folder,
                 keys=self._workspace / "keys" / f"{service}.{environment}.keys",
-                public_keys=self._public_keys() if starting else "",
+                public_keys=signing.public_keys(self._workspace) if starting else "",
                 settings=self._given or (settings.read() if needed else Settings()),
                 port=last_port(folder),
             )
