@@ -14,13 +14,15 @@ from packaging.utils import canonicalize_name
 from utils import project
 
 
-def wanted() -> dict[str, Requirement]:
+def wanted(*extras: str) -> dict[str, Requirement]:
     declared = tomllib.loads((project.root() / "pyproject.toml").read_text())["project"]
-    specs = map(Requirement, [*declared["dependencies"], *declared["optional-dependencies"]["dev"]])
+    added = [spec for extra in extras for spec in declared["optional-dependencies"][extra]]
+    specs = map(Requirement, [*declared["dependencies"], *added])
     return {canonicalize_name(spec.name): spec for spec in specs}
 
 
 LOCK = project.root() / "requirements.lock"
+AZUREML = project.root() / "azureml.lock"
 INFERENCE_SERVER = project.root() / "tests" / "inference_server.lock"
 
 
@@ -40,31 +42,32 @@ def conda() -> dict[str, Requirement]:
 
 def test_conda_lists_the_same_packages_as_pyproject() -> None:
     assert {name: spec.extras for name, spec in conda().items()} == {
-        name: spec.extras for name, spec in wanted().items()
+        name: spec.extras for name, spec in wanted("azureml", "dev").items()
     }
 
 
 def test_conda_pins_the_locks_versions() -> None:
-    versions = locked()
+    versions = locked(AZUREML)
     for name, spec in conda().items():
         assert {str(spec.specifier).removeprefix("==")} <= versions[name], f"{name} in environment.yml"
 
 
-def test_the_lock_satisfies_pyproject() -> None:
-    versions = locked()
-    for name, spec in wanted().items():
+@pytest.mark.parametrize(("lock", "extras"), [(LOCK, ["dev"]), (AZUREML, ["azureml", "dev"])])
+def test_the_lock_satisfies_pyproject(lock: Path, extras: list[str]) -> None:
+    versions = locked(lock)
+    for name, spec in wanted(*extras).items():
         assert all(spec.specifier.contains(version) for version in versions[name]), (
             f"{name} is locked otherwise"
         )
 
 
-@pytest.mark.parametrize("lock", [LOCK, INFERENCE_SERVER], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [LOCK, AZUREML, INFERENCE_SERVER], ids=lambda lock: lock.name)
 def test_every_locked_package_has_its_hashes(lock: Path) -> None:
     entries = re.split(r"\n(?=\w)", lock.read_text().strip())
     assert all("--hash=sha256:" in entry for entry in entries)
 
 
-@pytest.mark.parametrize("lock", [LOCK, INFERENCE_SERVER], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [LOCK, AZUREML, INFERENCE_SERVER], ids=lambda lock: lock.name)
 def test_the_lock_names_no_address(lock: Path) -> None:
     assert "://" not in lock.read_text()
 
