@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnxruntime
 from numpy.typing import NDArray
 
 from utils.scoring.onnx_model import session as session
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 NUMBERS, TEXTS, PREDICTION = "numbers", "texts", "prediction"
 

@@ -8,16 +8,22 @@ https://learn.microsoft.com/azure/machine-learning/how-to-deploy-online-endpoint
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from . import integrity, loading
+from .integrity import Identity
 from .scorer import BadRequest, Scorer
 from .settings import Settings
 
+# The whole body of a request that asks which package answers. On Azure nothing but /score can be reached.
+DESCRIBE = '{"describe": true}'
+
 _scorer: Scorer | None = None
+_identity: Identity | None = None
 
 
 def init() -> None:
@@ -29,18 +35,22 @@ def init() -> None:
     Raises
     ------
     OSError, ValueError, KeyError, RuntimeError
-        If it can't be read or isn't right; the service must not start then.
+        If it can't be read, isn't right, or isn't signed although that is asked for; the service must
+        not start then.
     """
-    global _scorer
+    global _scorer, _identity
     folder = Path(os.environ.get("AZUREML_MODEL_DIR") or Path(__file__).resolve().parent.parent)
     if not (folder / "schema.json").is_file():
         # Azure keeps a registered folder as such below the one that it names.
         folder = next((path.parent for path in sorted(folder.glob("*/schema.json"))), folder)
     settings = Settings.read()
     if (folder / integrity.MANIFEST).is_file():
-        _scorer = loading.load(folder, settings, cached=True).scorer
+        loaded = loading.load(folder, settings, cached=True)
+        _scorer, _identity = loaded.scorer, loaded.identity
+    elif settings.public_key:
+        raise loading.LoadingError(f"{folder} is no package, so that no signature vouches for it.")
     else:
-        _scorer = Scorer(folder, settings.max_rows)
+        _scorer, _identity = Scorer(folder, settings.max_rows), None
 
 
 def run(raw_data: str | bytes) -> Any:
@@ -49,8 +59,8 @@ def run(raw_data: str | bytes) -> Any:
     Returns
     -------
     dict or AMLResponse
-        ``{"result": […]}``. Where Azure's inference server runs, a bad request is answered in its
-        own type, with the status that fits.
+        ``{"result": […]}``; to `DESCRIBE`, name, version and digest of the package. Where Azure's
+        inference server runs, a bad request is answered in its own type, with the status that fits.
 
     Raises
     ------
@@ -61,6 +71,8 @@ def run(raw_data: str | bytes) -> Any:
     """
     if _scorer is None:
         raise RuntimeError("no model is loaded: call init() first")
+    if _identity is not None and raw_data in (DESCRIBE, DESCRIBE.encode()):
+        return dataclasses.asdict(_identity)
     try:
         return {"result": _scorer.score(raw_data)}
     except BadRequest as refused:

@@ -13,6 +13,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+# Before it is imported: left to itself, ONNX Runtime tells Microsoft of each model that it loads, and keeps
+# below the home folder what it couldn't send.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ class Settings:
     keys_file : Path or None
         SCORING_KEYS_FILE: one API key a line, at most two. None: no key is asked for.
     public_key : str
-        SCORING_PUBLIC_KEY: PEM. If given, the package must carry its signature.
+        SCORING_PUBLIC_KEY: PEM, or what stands between the lines of PEM (of several keys, with commas
+        between them) where a variable can't hold lines. If given, the package must carry its signature.
     max_bytes : int
         SCORING_MAX_BYTES: of a request's body.
     max_rows : int
@@ -67,13 +69,22 @@ class Settings:
             )
         return cls(
             keys_file=Path(keys_file) if keys_file else None,
-            public_key=environment.get("SCORING_PUBLIC_KEY", ""),
+            public_key=_pem(environment.get("SCORING_PUBLIC_KEY", "")),
             max_bytes=int(_number(environment, "SCORING_MAX_BYTES", cls.max_bytes, 1)),
             max_rows=int(_number(environment, "SCORING_MAX_ROWS", cls.max_rows, 1)),
             max_connections=int(_number(environment, "SCORING_MAX_CONNECTIONS", cls.max_connections, 1)),
             timeout_seconds=_number(environment, "SCORING_TIMEOUT_SECONDS", cls.timeout_seconds, 0.1),
             drain_seconds=_number(environment, "SCORING_DRAIN_SECONDS", cls.drain_seconds, 0),
         )
+
+
+def _pem(text: str) -> str:
+    """Put the lines around public keys that were given without them."""
+    if not re.fullmatch(r"[A-Za-z0-9+/=,]+", text):
+        return text
+    return "".join(
+        f"-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----\n" for key in text.split(",")
+    )
 
 
 def _number(environment: Mapping[str, str], name: str, default: float, least: float) -> float:

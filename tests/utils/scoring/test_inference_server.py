@@ -16,7 +16,7 @@ import pytest
 from tests.utils.scoring.conftest import GOOD, body_of, until
 from utils import files, project
 from utils.packaging import Package
-from utils.scoring import integrity
+from utils.scoring import entry, integrity
 from utils.scoring.scorer import Scorer
 
 SERVER = project.root() / ".venv-inference-server" / "bin" / "azmlinfsrv"
@@ -113,6 +113,12 @@ def test_a_bad_request_gets_the_status_and_reason_of_our_own_service(
     assert words in answer["error"]
     expected = Scorer(served[0]).score(body_of(GOOD))
     assert served[1](body_of(GOOD))[1]["result"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_it_says_which_package_answers(served: tuple[Path, Ask]) -> None:
+    package, ask = served
+    status, said = ask(entry.DESCRIBE.encode())
+    assert (status, said["digest"]) == (200, files.sha256(package / "manifest.json"))
 
 
 def test_the_server_leaves_the_package_as_it_was_but_for_pythons_cache(served: tuple[Path, Ask]) -> None:

@@ -1,6 +1,9 @@
 """Scoring: a request is answered rightly, or refused with what is wrong, whichever the model's format."""
 
 import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils import models, packaging
+from utils import models, packaging, project
 from utils.packaging import Package
 from utils.scoring.scorer import MAX_ROWS, BadRequest, Scorer
 
@@ -284,3 +287,12 @@ def test_a_graph_that_is_damaged_or_of_another_schema_is_not_loaded(package: Pat
     (package / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(ValueError, match="can't be loaded"):
         Scorer(package)
+
+
+def test_nobody_is_told_that_a_model_was_loaded(built: Package, tmp_path: Path) -> None:
+    code = "import sys, pathlib; from utils.scoring.scorer import Scorer; Scorer(pathlib.Path(sys.argv[1]))"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    words = [sys.executable, "-c", code, str(built.folder)]
+    subprocess.run(words, cwd=project.root(), env=environment, check=True)
+    # ONNX Runtime would keep there what it wants to tell.
+    assert list(tmp_path.rglob("*onnx*")) == []
