@@ -10,6 +10,8 @@ from pathlib import Path
 from utils import files
 
 HOME_VARIABLE = "MLOPS_HOME"
+# Beside a copy of the project that was made for other machines: the revision that it was copied from.
+REVISION = "revision.json"
 
 
 def root() -> Path:
@@ -67,7 +69,11 @@ class Revision:
 
 
 def revision() -> Revision:
-    """Ask git which commit this is and whether anything was changed since."""
+    """Ask git which commit this is and whether anything was changed since; a copy knows by itself."""
+    recorded = root() / REVISION
+    if recorded.is_file():
+        record = files.read_json(recorded)
+        return Revision(str(record["commit"]), dirty=record["dirty"] is not False)
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return Revision("unknown", dirty=True)

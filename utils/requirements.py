@@ -28,6 +28,10 @@ SERVICE = (
 FORMATS = {"onnx": ("onnxruntime",), "skops": ("scikit-learn", "skops", "pandas")}
 
 
+# The environments that packages are built in: the usual one, and the one with azureml-sdk.
+LOCKS = ("requirements.lock", "azureml.lock")
+
+
 class RequirementsError(RuntimeError):
     """It can't be told what a model needs; the message says why."""
 
@@ -37,7 +41,7 @@ def pinned(model: Path) -> str:
 
     The distributions are those that the service imports, those whose types a skops file holds, and what
     these require in turn on this machine. Each is pinned to what is installed, with its hashes if
-    requirements.lock pins the same; pip wants hashes for all or none, so one that isn't locked
+    a lock of the project pins the same; pip wants hashes for all or none, so one that isn't locked
     leaves all without.
 
     Parameters
@@ -55,10 +59,10 @@ def pinned(model: Path) -> str:
     needed = _closure([*SERVICE, *FORMATS[kind], *own])
     pins = {name: importlib.metadata.version(name) for name in needed}
     locked = _locked()
-    if all(locked.get(name, ("", ""))[0] == version for name, version in pins.items()):
-        return "".join(f"{name}=={pins[name]}{locked[name][1]}\n" for name in sorted(pins))
-    unlocked = [name for name, version in sorted(pins.items()) if locked.get(name, ("", ""))[0] != version]
-    return f"# Without hashes: {', '.join(unlocked)} not as in requirements.lock.\n" + "".join(
+    if all(pin in locked for pin in pins.items()):
+        return "".join(f"{pin[0]}=={pin[1]}{locked[pin]}\n" for pin in sorted(pins.items()))
+    unlocked = [name for name, version in sorted(pins.items()) if (name, version) not in locked]
+    return f"# Without hashes: {', '.join(unlocked)} not as in {LOCKS[0]}.\n" + "".join(
         f"{name}=={version}\n" for name, version in sorted(pins.items())
     )
 
@@ -115,15 +119,14 @@ def _closure(names: Iterable[str]) -> set[str]:
     return found
 
 
-def _locked() -> dict[str, tuple[str, str]]:
-    """Read requirements.lock: version and hashes (as written there) of each distribution."""
+def _locked() -> dict[tuple[str, str], str]:
+    """Read the locks: the hashes (as written there) of each distribution and version."""
     from packaging.utils import canonicalize_name
 
-    path = project.root() / "requirements.lock"
-    if not path.exists():
-        return {}
     found = {}
     entry = re.compile(r"^([\w.-]+)==([^\s;\\]+)[^\n]*?((?: *\\\n +--hash=\S+)+)", re.MULTILINE)
-    for name, version, hashes in entry.findall(path.read_text(encoding="utf-8")):
-        found[str(canonicalize_name(name))] = (version, hashes)
+    for path in (project.root() / name for name in LOCKS):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for name, version, hashes in entry.findall(text):
+            found[str(canonicalize_name(name)), version] = hashes
     return found

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from utils import files
 from utils.packaging import Package
 from utils.platforms.protocol import Endpoint
+from utils.scoring import entry
 from utils.service_client import Client
 
 WARM_UP = 10
@@ -94,7 +95,8 @@ def check(
     latency_limit_ms : float
         The 99th percentile must not exceed it; 0 for no limit.
     error_limit : float
-        The share of answers by 5xx since the service was started, whoever asked, must not exceed it.
+        The share of answers by 5xx since the service was started, whoever asked, must not exceed it. Where
+        a service's own count can't be reached, only the requests of this test are counted.
     observe_seconds : float
         How long that share is watched if the service gets only a part of the requests.
     timeout : float
@@ -115,7 +117,7 @@ def check(
         version=wanted[:12],
         certificate=endpoint.details.get("certificate", ""),
     ) as client:
-        test = _Test(client, package, wanted, tolerance)
+        test = _Test(client, package, wanted, tolerance, endpoint.routes)
         checks = [test.health(), test.golden_rows(), *test.bad_requests()]
         if key:
             checks += test.keys(key)
@@ -161,10 +163,13 @@ def _result(name: str, passed: bool, expected: str, observed: str) -> dict[str, 
 class _Test:
     """The checks of one service, in the order in which they make sense."""
 
-    def __init__(self, client: Client, package: Package, digest: str, tolerance: float) -> None:
+    def __init__(
+        self, client: Client, package: Package, digest: str, tolerance: float, routes: Sequence[str]
+    ) -> None:
         self._client = client
         self._digest = digest
         self._tolerance = tolerance
+        self._routes = routes
         golden = files.read_json(package.folder / "golden.json")
         schema = files.read_json(package.folder / "schema.json")
         self._rows: list[list[Any]] = golden["data"]
@@ -173,7 +178,10 @@ class _Test:
         self._classes = schema["output"]["kind"] == "classification"
 
     def health(self) -> dict[str, Any]:
-        status, answer = self._client.ask("GET", "/health/ready")
+        if "/health/ready" in self._routes:
+            status, answer = self._client.ask("GET", "/health/ready")
+        else:
+            status, answer = self._client.ask("POST", "/score", entry.DESCRIBE.encode())
         if status is None:
             self._client.give_up()
         found = answer.get("digest") if isinstance(answer, dict) else None
@@ -234,17 +242,25 @@ class _Test:
             time.sleep(min(WATCH, seconds))
 
     def _errors(self, limit: float, seconds: float) -> dict[str, Any]:
-        status, answer = self._client.ask("GET", "/metrics")
-        counted = _counted(answer) if status == 200 and isinstance(answer, str) else {}
+        counted, said = self._answered()
         failed, every = sum(n for code, n in counted.items() if code >= 500), sum(counted.values())
         expected = f"at most {limit:.3%} of" if limit else "no"
+        asked = "since the start" if "/metrics" in self._routes else "in this test"
         return _result(
             "errors",
             bool(counted) and failed <= limit * every,
-            f"{expected} requests answered by 5xx since the start"
+            f"{expected} requests answered by 5xx {asked}"
             + (f", watched for {seconds:g} s" if seconds else ""),
-            f"{failed:g} of {every:g}" if counted else f"{status}, {_short(answer)}",
+            f"{failed:g} of {every:g}" if counted else said,
         )
+
+    def _answered(self) -> tuple[dict[int, float], str]:
+        """Return how many requests were answered by each status; or else what was said instead."""
+        if "/metrics" not in self._routes:
+            return dict(self._client.answered), "nothing was answered"
+        status, answer = self._client.ask("GET", "/metrics")
+        counted = _counted(answer) if status == 200 and isinstance(answer, str) else {}
+        return counted, f"{status}, {_short(answer)}"
 
     def latencies(self, requests: int) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:
         """Measure single rows; return the milliseconds and a check of the answers."""

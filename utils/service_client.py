@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ VERSION_HEADER = "x-scoring-version"
 class Client:
     """One connection that is kept open. http.client: it follows nothing, asks no proxy, and costs little.
 
-    `ask` answers by (status, parsed JSON or text), or by (None, what happened).
+    `ask` answers by (status, parsed JSON or text), or by (None, what happened); `answered` counts the
+    answers by their status.
 
     Parameters
     ----------
@@ -42,6 +44,7 @@ class Client:
         self._connection: http.client.HTTPConnection | None = None
         self._path = self._over = ""
         self._key = key
+        self.answered: Counter[int] = Counter()
         self._headers = {VERSION_HEADER: version} if version else {}
         with contextlib.suppress(ValueError, OSError, http.client.HTTPException):
             parts = urlsplit(url)
@@ -111,6 +114,7 @@ class Client:
         connection.request(method, self._path + path, body, headers)
         response = connection.getresponse()
         content = response.read(MAX_ANSWER)
+        self.answered[response.status] += 1
         if not response.isclosed():  # more than we read: what follows on this connection is no new answer
             connection.close()
         try:

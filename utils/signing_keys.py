@@ -86,10 +86,9 @@ def private_key(workspace: Path | None = None) -> SigningKey:
     PrivacyError
         If others may read the key's file.
     """
-    found = _environment(KEY_VARIABLE, KEY_FILE_VARIABLE, secret=True)
+    found = from_environment()
     if found is not None:
-        pem, source = found
-        return _load(pem, source, os.environ.get(PASSWORD_VARIABLE, ""))
+        return found
     if workspace is None:
         raise SignatureError(
             f"There is no key to sign by: set {KEY_VARIABLE} or {KEY_FILE_VARIABLE}; "
@@ -100,7 +99,24 @@ def private_key(workspace: Path | None = None) -> SigningKey:
         with files.private_lock(path):
             if not path.exists():
                 files.write_text(path, generate().private_pem(), private=True)
-    return _load(files.read_private(path), str(path), "")
+    return load(files.read_private(path), str(path))
+
+
+def from_environment() -> SigningKey | None:
+    """Return the key to sign by that the environment gives, or None if it gives none.
+
+    Raises
+    ------
+    SignatureError
+        If it can't be used.
+    PrivacyError
+        If others may read the key's file.
+    """
+    found = _environment(KEY_VARIABLE, KEY_FILE_VARIABLE, secret=True)
+    if found is None:
+        return None
+    pem, source = found
+    return load(pem, source, os.environ.get(PASSWORD_VARIABLE, ""))
 
 
 def check() -> None:
@@ -113,8 +129,7 @@ def check() -> None:
     PrivacyError
         If others may read its file.
     """
-    if any(os.environ.get(name) for name in (KEY_VARIABLE, KEY_FILE_VARIABLE)):
-        private_key()
+    from_environment()
 
 
 def public_pem(workspace: Path | None = None) -> str:
@@ -130,22 +145,40 @@ def public_pem(workspace: Path | None = None) -> str:
     PrivacyError
         If others may read the private key's file.
     """
-    found = _environment(PUBLIC_KEY_VARIABLE, PUBLIC_KEY_FILE_VARIABLE, secret=False)
+    found = public_from_environment()
     if found is not None:
-        pem, source = found
-        try:
-            signatures.public_keys(pem)
-        except SignatureError as error:
-            raise SignatureError(f"{source}: {error}") from None
-        return pem
-    if not any(os.environ.get(name) for name in (KEY_VARIABLE, KEY_FILE_VARIABLE)) and not (
-        workspace is not None and (workspace / DEVELOPMENT_KEY).exists()
-    ):
+        return found
+    if workspace is None or not (workspace / DEVELOPMENT_KEY).exists():
         raise SignatureError(
             f"There is no key to verify by: set {PUBLIC_KEY_VARIABLE} or {PUBLIC_KEY_FILE_VARIABLE} "
             "to the public key of whoever signed the package."
         )
     return private_key(workspace).public_pem
+
+
+def public_from_environment() -> str | None:
+    """Return the keys to verify by that the environment gives, as PEM, or None if it gives none.
+
+    They are what MLOPS_SIGNING_PUBLIC_KEY holds or MLOPS_SIGNING_PUBLIC_KEY_FILE names; else the public key
+    of the one to sign by.
+
+    Raises
+    ------
+    SignatureError
+        If none can be used.
+    PrivacyError
+        If others may read the private key's file.
+    """
+    found = _environment(PUBLIC_KEY_VARIABLE, PUBLIC_KEY_FILE_VARIABLE, secret=False)
+    if found is None:
+        key = from_environment()
+        return None if key is None else key.public_pem
+    pem, source = found
+    try:
+        signatures.public_keys(pem)
+    except SignatureError as error:
+        raise SignatureError(f"{source}: {error}") from None
+    return pem
 
 
 def fingerprints(pem: str) -> list[str]:
@@ -209,8 +242,23 @@ def _environment(variable: str, file_variable: str, *, secret: bool) -> tuple[st
         raise SignatureError(f"{file_variable} names {path}, which can't be read ({reason}).") from None
 
 
-def _load(pem: str, source: str, password: str) -> SigningKey:
-    """Read a private key. Nothing of what it holds goes into a message."""
+def load(pem: str, source: str, password: str = "") -> SigningKey:
+    """Read a private key. Nothing of what it holds goes into a message.
+
+    Parameters
+    ----------
+    pem : str
+        The key.
+    source : str
+        Where it came from, for a person.
+    password : str
+        Decrypts it, if it is encrypted.
+
+    Raises
+    ------
+    SignatureError
+        If it isn't an elliptic-curve key on P-256, or the password is another key's.
+    """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from utils import files, packaging, service_checks
 from utils.packaging import Package
 from utils.platforms.protocol import Endpoint
+from utils.scoring import entry
 from utils.scoring.scorer import BadRequest, Scorer
 from utils.service_checks import Report, ServiceError
 
@@ -28,6 +30,7 @@ class Service:
         self.spoil: Callable[[str, bytes, Answer], Answer | None] = lambda path, body, answer: answer
         self.headers: dict[str, str] = {}
         self.key = ""
+        self.describes = False
         self.failed = 0
         self.asked: list[tuple[str, bytes]] = []
         service = self
@@ -89,6 +92,8 @@ scoring_requests_total{{status="500"}} {self.failed}.0
             return 200, counted.encode()
         if path != "/score":
             return 404, {"error": "no such path"}
+        if self.describes and body == entry.DESCRIBE.encode():
+            return 200, {"name": "demo", "version": "3", "digest": self.package.digest}
         try:
             return 200, {"result": self.scorer.score(body)}
         except BadRequest as refused:
@@ -99,9 +104,9 @@ scoring_requests_total{{status="500"}} {self.failed}.0
         self.thread.join()
         self.server.server_close()
 
-    def check(self, **options: Any) -> Report:
+    def check(self, *, endpoint: Endpoint | None = None, **options: Any) -> Report:
         given = {"requests": 20, "timeout": 20.0, **options}
-        return service_checks.check(_endpoint(self.url), self.package, **given)
+        return service_checks.check(endpoint or _endpoint(self.url), self.package, **given)
 
 
 def _endpoint(url: str) -> Endpoint:
@@ -113,6 +118,14 @@ def service(built: Package) -> Iterator[Service]:
     found = Service(built)
     yield found
     found.stop()
+
+
+@pytest.fixture
+def alone(service: Service) -> Endpoint:
+    """An endpoint of whose service nothing but /score can be reached."""
+    service.describes = True
+    service.spoil = lambda path, body, answer: answer if path == "/score" else (404, {})
+    return replace(_endpoint(service.url), routes=())
 
 
 def _failed(report: Report) -> dict[str, str]:
@@ -383,3 +396,25 @@ def test_a_failed_test_is_told_check_by_check() -> None:
     assert str(failed.value).splitlines()[1:] == ["- b: expected e, got o", "- c: expected e, got o"]
     with pytest.raises(ServiceError):
         service_checks.demand(Report([], np.empty(0)))
+
+
+def test_a_service_of_which_nothing_but_score_can_be_reached_is_tested_all_the_same(
+    service: Service, alone: Endpoint
+) -> None:
+    report = service.check(endpoint=alone)
+    assert _failed(report) == {}
+    assert {path for path, _ in service.asked} == {"/score"}
+    errors = next(each for each in report.checks if each["check"] == "errors")
+    assert errors["expected"] == "no requests answered by 5xx in this test"
+
+
+def test_such_a_service_has_to_say_that_it_serves_the_package(service: Service, alone: Endpoint) -> None:
+    assert "health" in _failed(service.check(endpoint=alone, digest="0" * 64))
+    service.describes = False
+    assert "health" in _failed(service.check(endpoint=alone))
+
+
+def test_such_a_service_may_fail_none_of_the_requests(service: Service, alone: Endpoint) -> None:
+    answers = iter([503, *[200] * 1000])
+    service.spoil = lambda path, body, answer: (503, {}) if next(answers) == 503 else answer
+    assert "errors" in _failed(service.check(endpoint=alone))

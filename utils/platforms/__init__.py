@@ -6,7 +6,7 @@ import importlib
 
 from utils.platforms.protocol import Platform, PlatformError
 
-NAMES = ("local",)
+NAMES = ("local", "azureml")
 
 
 def get(name: str) -> Platform:

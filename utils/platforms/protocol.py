@@ -1,4 +1,4 @@
-"""What a platform offers: run history, model registry, images, endpoints.
+"""What a platform offers: run history, model registry, images, endpoints, compute for retraining.
 
 A notebook talks to these protocols alone, so that it runs unchanged wherever
 a platform implements them. All of their methods raise `PlatformError` when the
@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
 class PlatformError(RuntimeError):
@@ -87,6 +89,8 @@ class Endpoint:
         Whether its test has passed, so that a later failure returns to it.
     details : mapping
         What else the platform knows: pid, log, times.
+    routes : sequence of str
+        What can be asked of it beside "/score", which is always there.
     """
 
     environment: str
@@ -96,6 +100,7 @@ class Endpoint:
     model_version: str
     confirmed: bool
     details: Mapping[str, Any] = field(default_factory=dict)
+    routes: Sequence[str] = ("/health/ready", "/metrics")
 
 
 @dataclass(frozen=True)
@@ -109,15 +114,70 @@ class Image:
     digest : str
         "sha256:" and 64 hexadecimal digits.
     size : int
-        What it adds to its base image, in bytes.
+        What it adds to its base image, in bytes; all of it where nobody tells the two apart.
     layers : sequence of mapping
-        Of each layer over the base: what, digest, size.
+        Of each of these layers: what, digest, size.
     """
 
     reference: str
     digest: str
     size: int
     layers: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Stint:
+    """What a platform's compute is asked to run: consecutive steps, each in a process of its own.
+
+    Each process has the project's files as its working directory, and runs `python -m ci step`, whose
+    help says what it takes, gives and answers. The first one brings along what its step builds on, as far
+    as that isn't done.
+
+    Attributes
+    ----------
+    steps : sequence of str
+        Such as train, evaluate, register, package: always all that the pipeline has run elsewhere, in
+        their order. A step that a run doesn't need ends at once.
+    parameters : sequence of str
+        Names of the notebooks' parameters that whoever starts a job may set, each by a text. An empty
+        text is none: then the parameter files decide.
+    digest : str
+        SHA-256 of all that is below `source`, of the steps and of the parameters. As long as it stays the
+        same, what is published stays as it is.
+    scenario : str
+        What is learned.
+    source : Path
+        A folder with the project's files that are needed, for as long as the call lasts. Nothing else is
+        in it: no runs, no history of git, no secrets.
+    """
+
+    steps: Sequence[str]
+    parameters: Sequence[str]
+    digest: str
+    scenario: str
+    source: Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes
+    ----------
+    state : str
+        queued, running, succeeded, failed or cancelled; the last three are final.
+    steps : mapping
+        The same for each step that something is known of. One that had nothing to do has succeeded.
+    reason : str
+        Why it failed or was cancelled, or what it waits for, in a line.
+    url : str
+        Where a person can look at it, or "".
+    """
+
+    state: JobState
+    steps: Mapping[str, JobState] = field(default_factory=dict)
+    reason: str = ""
+    url: str = ""
 
 
 class RunHistory(Protocol):
@@ -152,6 +212,23 @@ class RunHistory(Protocol):
 
     def download(self, run: str, path: str, destination: Path) -> Path:
         """Copy the file or folder `path` of a training below `destination`; return where it is."""
+        ...
+
+    def keep_data(self, name: str, folder: Path, fingerprint: str) -> str:
+        """Keep the snapshot of a run where others find it, as a version of the data set `name`.
+
+        Parameters
+        ----------
+        folder : Path
+            With snapshot.parquet, and snapshot.json, which describes it.
+        fingerprint : str
+            Of the data. There is a new version only where it isn't that of the newest one.
+
+        Returns
+        -------
+        str
+            Where it is kept, for a person; "" where the run folder is all that keeps it.
+        """
         ...
 
     def identity(self) -> str | None:
@@ -276,6 +353,65 @@ class Endpoints(Protocol):
         ...
 
 
+class Retraining(Protocol):
+    """The retraining pipeline on the platform's own compute, and the run folders that go there and back."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether steps run on the platform's compute.
+
+        Where they don't, whoever goes through a run executes all of its steps, and the methods refuse.
+        """
+        ...
+
+    def publish(self, stint: Stint) -> Resource:
+        """Make a scenario's retraining pipeline, with all that it needs, unless that of this digest is there.
+
+        Its location is the address by which jobs are started; it stays the same whatever is published later.
+        """
+        ...
+
+    def submit(self, stint: Stint, run: str, parameters: Mapping[str, str], *, key: str) -> str:
+        """Start a job of what is published, and return the job's id.
+
+        Parameters
+        ----------
+        run : str
+            The run that it is part of, whose folder has been kept.
+        parameters : mapping
+            Values for some of the stint's parameters.
+        key : str
+            A second call with the same key returns the job that the first one started, whatever became of
+            it. A run that is taken up again after its job has failed comes with another one.
+        """
+        ...
+
+    def progress(self, job: str) -> Progress:
+        """Say how far a job is."""
+        ...
+
+    def cancel(self, job: str) -> None:
+        """End a job; one that has ended stays as it is. Until `progress` says so, it may still run."""
+        ...
+
+    def keep(self, run: str, folder: Path) -> None:
+        """Keep a run folder as it is now, in the place of what was kept of that run before, all at once.
+
+        Jobs and callers get it by `fetch`.
+        """
+        ...
+
+    def fetch(self, run: str, destination: Path) -> bool:
+        """Get a run folder that was kept: `destination`, which isn't there yet, has its files then.
+
+        Returns
+        -------
+        bool
+            False if nothing is kept of a run of that name; then nothing is made.
+        """
+        ...
+
+
 @runtime_checkable
 class Platform(Protocol):
     """Where the lifecycle runs."""
@@ -285,6 +421,7 @@ class Platform(Protocol):
     registry: ModelRegistry
     images: Images
     endpoints: Endpoints
+    retraining: Retraining
 
     def check(self) -> None:
         """Refuse settings that can't work, before anything is run. It has to be cheap."""

@@ -21,7 +21,7 @@ from utils.platforms.local.registry import LocalRegistry
 from utils.platforms.local.settings import Settings
 from utils.platforms.local.store import Store
 from utils.platforms.local.targets import processes
-from utils.platforms.protocol import Endpoint, Platform, PlatformError
+from utils.platforms.protocol import Endpoint, Platform, PlatformError, Retraining, Stint
 
 
 def _python(code: str) -> str:
@@ -541,3 +541,22 @@ def test_what_cannot_work_is_told_before_anything_runs(
     with pytest.raises(PlatformError) as refused:
         platform.check()
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda here: here.publish(Stint(["train"], [], "d", "s", Path())),
+        lambda here: here.submit(Stint(["train"], [], "d", "s", Path()), "r1", {}, key="r1.1"),
+        lambda here: here.progress("j"),
+        lambda here: here.cancel("j"),
+        lambda here: here.keep("r1", Path()),
+        lambda here: here.fetch("r1", Path()),
+    ],
+)
+def test_there_is_no_other_compute_than_this_machine(
+    platform: Platform, call: Callable[[Retraining], object]
+) -> None:
+    assert not platform.retraining.remote
+    with pytest.raises(PlatformError, match="the platform local has no compute of its own"):
+        call(platform.retraining)

@@ -15,6 +15,7 @@ from utils.platforms.local.endpoints import LocalEndpoints
 from utils.platforms.local.history import LocalHistory
 from utils.platforms.local.images import LocalImages
 from utils.platforms.local.registry import LocalRegistry
+from utils.platforms.local.retraining import LocalRetraining
 from utils.platforms.local.store import Store
 from utils.platforms.protocol import Resource
 
@@ -32,6 +33,7 @@ class LocalPlatform:
     registry: LocalRegistry
     images: LocalImages
     endpoints: LocalEndpoints
+    retraining: LocalRetraining
     name: str = "local"
 
     def check(self) -> None:
@@ -101,4 +103,5 @@ def create() -> LocalPlatform:
         LocalRegistry(store),
         LocalImages(workspace / "images"),
         LocalEndpoints(workspace),
+        LocalRetraining(),
     )

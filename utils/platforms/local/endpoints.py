@@ -10,7 +10,7 @@ from pathlib import Path
 from utils import files, keys, packaging
 from utils.packaging import Package
 from utils.platforms.local import settings, signing, targets
-from utils.platforms.local.services import STATE, Place, Service, State, last_port
+from utils.platforms.local.services import STATE, Place, last_port
 from utils.platforms.local.settings import Settings
 from utils.platforms.local.targets import Site, Version
 from utils.platforms.protocol import Endpoint, PlatformError
@@ -52,8 +52,7 @@ class LocalEndpoints:
         found = self._verified(package)
         with self._locked(service, environment, starting=True) as place:
             state = place.settled()
-            live, previous = state.live, state.previous
-            kept = live if live is not None and live.confirmed else previous
+            live, previous, kept = state.live, state.previous, state.kept
             version = Version(found.digest, found.manifest.version, place.copy(found.digest), image)
             place.keep(package, found.digest)
             if live is not None and live.digest == found.digest:
@@ -62,7 +61,7 @@ class LocalEndpoints:
             if kept is not None and kept.digest == found.digest:
                 return place.switch(state, place.running(state, kept), None)
             fresh = place.started(state, version)
-            place.note(state, "deployed", fresh)
+            state.note("deployed", fresh)
             return place.switch(state, fresh, kept, traffic if kept is not None else 100)
 
     def find(self, service: str, environment: str) -> Endpoint | None:
@@ -125,7 +124,7 @@ class LocalEndpoints:
             if state.previous is not None:
                 state.earlier.insert(0, state.previous)
             if not live.confirmed:
-                place.note(state, "confirmed", live)
+                state.note("confirmed", live)
             return place.switch(state, live.model_copy(update={"confirmed": True}), None)
 
     def restore(self, service: str, environment: str) -> Endpoint | None:
@@ -143,12 +142,12 @@ class LocalEndpoints:
         """
         with self._locked(service, environment, starting=True) as place:
             state = place.settled()
-            kept = state.live if state.live is not None and state.live.confirmed else state.previous
+            kept = state.kept
             if kept is None:
                 place.clear()
                 return None
             if kept is not state.live:
-                place.note(state, "restored", kept)
+                state.note("restored", kept)
             return place.switch(state, place.running(state, kept), None)
 
     def rollback(
@@ -163,14 +162,11 @@ class LocalEndpoints:
         """
         with self._locked(service, environment, starting=True) as place:
             state = place.settled()
-            chosen = _choose(state, version, f"{service} in {environment}")
+            chosen = state.choose(version, f"{service} in {environment}")
             self._verified(place.copy(chosen.digest))
             back = place.running(state, chosen)
-            for kept in (state.earlier, state.withdrawn):
-                kept[:] = [each for each in kept if each.digest != chosen.digest]
-            if state.live is not None and state.live.confirmed:
-                state.withdrawn.insert(0, state.live)
-            place.note(state, "rolled back", back, by=by, comment=comment)
+            state.withdraw(chosen)
+            state.note("rolled back", back, by=by, comment=comment)
             return place.switch(state, back, None)
 
     def stop(self, service: str, environment: str) -> None:
@@ -187,7 +183,7 @@ class LocalEndpoints:
             state = place.read()
             place.halt()
             state.leaving = []
-            place.note(state, "stopped", state.live)
+            state.note("stopped", state.live)
             place.settle(state)
 
     def remove(self, service: str, environment: str) -> None:
@@ -266,24 +262,3 @@ class LocalEndpoints:
                 f"Another process has been deploying {service} to {environment} for {LOCK_SECONDS:g} "
                 "seconds: wait for it or end it, then try again."
             ) from None
-
-
-def _choose(state: State, version: str, where: str) -> Service:
-    """Return which of the kept versions to go back to."""
-    earlier = [*([state.previous] if state.previous else []), *state.earlier]
-    if version and state.live is not None and state.live.model_version == version:
-        raise PlatformError(f"Version {version} is live already as {where}.")
-    for each in [*earlier, *state.withdrawn] if version else earlier:
-        if version in ("", each.model_version):
-            return each
-    wanted = f"version {version}" if version else "an earlier one"
-    known = ", ".join(each.model_version for each in earlier) or "none"
-    left = ", ".join(each.model_version for each in state.withdrawn)
-    raise PlatformError(
-        f"{where} can't go back to {wanted}: kept are {known}"
-        + (
-            f", and {left}, gone back from before: say --to {state.withdrawn[0].model_version}."
-            if left
-            else "."
-        )
-    )

@@ -5,105 +5,51 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from utils import files, keys, packaging
 from utils.platforms.local import targets
 from utils.platforms.local.settings import TargetName
-from utils.platforms.local.targets import Site, Target, Version
+from utils.platforms.local.targets import Site, Target
 from utils.platforms.protocol import Endpoint, PlatformError
+from utils.platforms.records import Record, Version
 
 STATE = "state.json"
-KEPT = 5
-EVENTS = 200
 
 
-class Service(BaseModel):
+class Service(Version):
     """A version that was started.
 
     Attributes
     ----------
-    digest, model_version : str
-        Of its package.
-    confirmed : bool
-        Whether its test has passed.
     target : str
         What it runs on.
     handle : dict
         How the target finds it again.
-    image : str
-        What it was started from, where that is an image.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    digest: str
-    model_version: str
-    confirmed: bool
     target: TargetName
     handle: dict[str, Any]
-    image: str = ""
 
 
-class Event(BaseModel):
-    """What happened in an environment, for those who ask later.
-
-    Attributes
-    ----------
-    what : str
-        "deployed", "confirmed", "restored", "rolled back" or "stopped".
-    by, comment : str
-        Of what a person did; "" where a pipeline did it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    at: datetime
-    what: str
-    digest: str = ""
-    model_version: str = ""
-    by: str = ""
-    comment: str = ""
-
-
-class State(BaseModel):
+class State(Record[Service]):
     """What is live in an environment.
 
     Attributes
     ----------
-    url : str
-        The address, which stays over all versions.
-    live : Service or None
     share : int
         How many per cent of the requests the live version gets; the one before gets the rest.
-    previous : Service or None
-        The service confirmed last, kept running while the live one is not confirmed.
     leaving : list of Service
         Started but not live, or replaced: to be stopped. Whoever finds some here, because the
         process that started or replaced them was killed, stops them.
-    earlier : list of Service
-        Confirmed once and stopped since, the newest first: what can be rolled back to.
-    withdrawn : list of Service
-        Those that were rolled back from, the newest first: only who names one gets there again.
-    events : list of Event
-        The newest last.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    url: str = ""
-    live: Service | None = None
     share: Annotated[int, Field(ge=1, le=100)] = 100
-    previous: Service | None = None
     leaving: list[Service] = Field(default_factory=list)
-    earlier: list[Service] = Field(default_factory=list)
-    withdrawn: list[Service] = Field(default_factory=list)
-    events: list[Event] = Field(default_factory=list)
 
 
 class Place:
@@ -156,28 +102,11 @@ class Place:
         for service in state.leaving:
             self.target(service).stop(service.handle)
         state.leaving = []
-        known = [service for service in (state.live, state.previous) if service is not None]
-        state.earlier = _others(state.earlier, known)[:KEPT]
-        state.withdrawn = _others(state.withdrawn, [*known, *state.earlier])[:KEPT]
+        used = {service.digest[:12] for service in state.tidy()}
         self._write(state)
-        used = {service.digest[:12] for service in (*known, *state.earlier, *state.withdrawn)}
         for entry in self.folder.iterdir():
             if _version(entry.name) and entry.name.partition(".")[0] not in used:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-    def note(
-        self, state: State, what: str, service: Service | None = None, *, by: str = "", comment: str = ""
-    ) -> None:
-        """Add an event to a state; `settle` writes it."""
-        made = Event(
-            at=datetime.now(UTC).replace(microsecond=0),
-            what=what,
-            digest=service.digest if service else "",
-            model_version=service.model_version if service else "",
-            by=by,
-            comment=comment,
-        )
-        state.events = [*state.events, made][-EVENTS:]
 
     def halt(self) -> None:
         """Stop every version that runs from here, recorded or not."""
@@ -221,7 +150,7 @@ class Place:
         """Return what a service runs on; without one, what the next version will run on."""
         return targets.get(self.site.settings.target if service is None else service.target, self.site)
 
-    def started(self, state: State, version: Version, *, confirmed: bool = False) -> Service:
+    def started(self, state: State, version: targets.Version, *, confirmed: bool = False) -> Service:
         """Start a version and wait until it is ready; leave nothing running otherwise.
 
         It is recorded as leaving until `switch` makes it live: should we be killed, the next one finds it.
@@ -280,7 +209,9 @@ class Place:
             raise PlatformError(f"The service can't be started again: {error}") from error
         if service.target == "process" or not self.target(service).alive(service.handle):
             self.target(service).stop(service.handle)
-        version = Version(service.digest, service.model_version, self.copy(service.digest), service.image)
+        version = targets.Version(
+            service.digest, service.model_version, self.copy(service.digest), service.image
+        )
         return self.started(state, version, confirmed=service.confirmed)
 
     def running(self, state: State, service: Service) -> Service:
@@ -368,12 +299,3 @@ def _version(name: str) -> bool:
     """Whether a name in the folder is a version's: the copy of its package, its log, its control socket."""
     stem = name.partition(".")[0]
     return len(stem) == 12 and not set(stem) - set("0123456789abcdef")
-
-
-def _others(services: list[Service], known: list[Service]) -> list[Service]:
-    """Leave out what runs anyway, and what is listed twice."""
-    kept: list[Service] = []
-    for each in services:
-        if all(each.digest != other.digest for other in (*known, *kept)):
-            kept.append(each)
-    return kept
