@@ -67,9 +67,14 @@ def find(package: Path | None, run_id: str | None, scenario: str, platform: str)
     where = platforms.get(platform)
     if package is None and run_id is None:
         live = where.endpoints.find(scenario, "production")
-        if live is None or "package" not in live.details:
+        if live is None:
             raise click.ClickException(
                 f"No service of {scenario} is live in production: name a package by --package or --run."
+            )
+        if "package" not in live.details:
+            raise click.ClickException(
+                f"The package of {scenario} in production isn't on this machine: name one by --package or "
+                "--run."
             )
         package = Path(live.details["package"])
     found = package or runs.find(run_id).folder / PACKAGE

@@ -18,7 +18,7 @@ from ci.sweeps.space import Sweep
 from utils import platforms
 from utils.platforms.protocol import Endpoint, PlatformError
 
-_GOOD = ("released", "not_better", "waiting", "stopped")
+GOOD = ("released", "not_better", "waiting", "stopped")
 
 
 def begin(scenario: str, platform: str, run_id: str | None, selection: Selection) -> None:
@@ -76,6 +76,7 @@ def resume(
         run = runs.load(found.id)
         continuation.recover(run)
         given = parameters(chain, run.scenario, run.platform, selection, overrides, run.overrides)
+        continuation.demand_no_job(run, other=selection.force or given.overrides != run.overrides)
         if selection.force:
             continuation.begin_again(run, selected)
         run.sweep = wanted or run.sweep
@@ -83,7 +84,8 @@ def resume(
             run.sweep.jobs = jobs
         continuation.demand_unchanged(run, chain, given)
         run.overrides = given.overrides
-        _execute(chain, run, given, selected, selection)
+        execute(chain, run, given, selected, selection)
+    finish(run)
 
 
 def reject(decided: Run, chain: Pipeline) -> None:
@@ -214,14 +216,32 @@ def _create(
 ) -> None:
     selected = chain.select(selection.stage, selection.until)
     continuation.demand_upstream(chain, None, selected)
+    if any(chain.steps[name].remote for name in selected) and platforms.get(platform).retraining.remote:
+        from ci.remote import stint
+
+        stint.demand(chain, scenario)
     made = continuation.create(chain, given, scenario, platform, run_id, wanted)
     with continuation.locked(made.id):
-        _execute(chain, made, given, selected, selection)
+        execute(chain, made, given, selected, selection)
+    finish(made)
 
 
-def _execute(
-    chain: Pipeline, run: Run, given: Parameters, selected: Sequence[str], selection: Selection
+def execute(
+    chain: Pipeline,
+    run: Run,
+    given: Parameters,
+    selected: Sequence[str],
+    selection: Selection,
+    *,
+    wait: bool = True,
 ) -> None:
+    """Take a run, which this process holds, through the selected steps, and show how it goes.
+
+    Parameters
+    ----------
+    wait : bool
+        Whether to wait for steps that run elsewhere.
+    """
     if run.sweep is not None and run.step(run.sweep.step).state != "succeeded":
         execution.share_processors(run.sweep)
     try:
@@ -234,11 +254,16 @@ def _execute(
                 shown.say,
                 warm=selection.kernel == "warm",
                 force=selection.force,
+                wait=wait,
             ).execute(selected)
     finally:
         for step in run.steps:
             if step.failure is not None and step.state == "failed":
                 progress.print_failure(step, step.failure)
         progress.print_verdict(run)
-    if run.verdict not in _GOOD:
+
+
+def finish(run: Run) -> None:
+    """End the process with 1 where a run has not come to a good end."""
+    if run.verdict not in GOOD:
         sys.exit(FAILED)

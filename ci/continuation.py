@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from ci import runs
 from ci.parameters import Parameters
 from ci.pipeline import Pipeline
+from ci.remote.job import Job
 from ci.runs import Failure, Run, Step
 from ci.sweeps import trials
 from ci.sweeps.space import Sweep
@@ -28,6 +29,7 @@ def create(
     platform: str,
     run_id: str | None,
     sweep: Sweep | None = None,
+    job: Job | None = None,
 ) -> Run:
     """Make the folder and the record of a new run.
 
@@ -56,6 +58,7 @@ def create(
         lock_digest=project.lock_digest(),
         overrides=parameters.overrides,
         sweep=sweep,
+        job=job,
         steps=[
             Step(name=name, notebook=step.notebook, stage=step.stage) for name, step in chain.steps.items()
         ],
@@ -125,9 +128,12 @@ def held(run_id: str) -> bool:
 
 
 def recover(run: Run) -> None:
-    """Mark what a process that ended without a word left running as failed."""
+    """Mark what a process that ended without a word left running as failed, unless a job goes on with it."""
+    handed = run.job.steps if run.job is not None and run.job.open else ()
     for step in run.steps:
-        if step.state == "running":
+        if step.state == "running" and step.name in handed:
+            step.state, step.reason = "pending", ""
+        elif step.state == "running":
             step.state, step.reason = "failed", "the process that ran it ended without a word"
             step.failure = Failure(name="Stopped", message=step.reason)
 
@@ -140,6 +146,26 @@ def begin_again(run: Run, selected: Sequence[str]) -> None:
         step.reset()
         if run.sweep is not None and step.name == run.sweep.step:
             trials.discard(run)
+
+
+def demand_no_job(run: Run, *, other: bool) -> None:
+    """Refuse to go on in another way with a run whose job goes on.
+
+    Parameters
+    ----------
+    other : bool
+        Whether it is another way.
+
+    Raises
+    ------
+    StageError
+        Naming what to do first.
+    """
+    if other and run.job is not None and run.job.open:
+        raise StageError(
+            f"Run {run.id} has a job on {run.platform} that goes on as it was begun; wait for it: "
+            f"'python -m ci resume {run.id}', or cancel it first: 'python -m ci cancel {run.id}'."
+        )
 
 
 def demand_unchanged(run: Run, chain: Pipeline, parameters: Parameters) -> None:

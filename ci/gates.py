@@ -9,7 +9,7 @@ import click
 
 from ci import runs
 from ci.pipeline import Pipeline
-from ci.runs import Run
+from ci.runs import Run, StepState
 from utils import approvals
 
 
@@ -71,6 +71,23 @@ def decide(
     share = f", for {traffic} % of the requests until it is tested" if traffic < 100 else ""
     click.echo(f"{by} has {decision} package {digest[:12]} of run {found.id}{share}.")
     return found
+
+
+def held(run: Run, digest: str) -> tuple[StepState, str] | None:
+    """Return what holds a run and its package at a gate; None where a person has approved just this one.
+
+    The run's record has the approval then, whatever it says.
+    """
+    approval = approvals.read(run.folder)
+    run.approval = approval.model_dump(mode="json") if approval else None
+    if approval is None:
+        return "waiting", "a person has to approve the package first"
+    if approval.decision != "approved":
+        comment = f": {approval.comment}" if approval.comment else ""
+        return "failed", f"rejected by {approval.by}{comment}"
+    if approval.digest != digest:
+        return "waiting", f"the approval is for package {approval.digest[:12]}, this is {digest[:12]}"
+    return None
 
 
 def _only_waiting() -> Run:

@@ -59,6 +59,21 @@ kernel = click.option(
     envvar="MLOPS_KERNEL",
     help="warm: forked from one preloaded process; cold: each started anew.  [default: warm]",
 )
+cold = click.option(
+    "--kernel",
+    type=click.Choice(["warm", "cold"]),
+    default="cold",
+    show_default=True,
+    help="warm: forked from one preloaded process; cold: started anew.",
+)
+values = click.option(
+    "-p",
+    "overrides",
+    type=(str, str),
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a notebook's parameter, or one of the scenario's hyperparameters.",
+)
 jobs = click.option(
     "--jobs",
     type=click.IntRange(min=1),
@@ -116,14 +131,7 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             help="Run steps although they have succeeded, in this run or an earlier one.",
         ),
-        click.option(
-            "-p",
-            "overrides",
-            type=(str, str),
-            multiple=True,
-            metavar="NAME VALUE",
-            help="Set a notebook's parameter, or one of the scenario's hyperparameters.",
-        ),
+        values,
         click.option("--until", metavar="STEP", help="Stop after this step, or after this stage."),
         click.option("--stage", help="Run the steps of this stage alone."),
         pipeline,

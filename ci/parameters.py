@@ -70,11 +70,11 @@ class Parameters:
         # What a sweep searches is for `ci.sweeps` to read, and how a platform serves for the platform itself.
         self._layers: list[dict[str, Value]] = [
             self._file(scenario, but=("sweep",)),
-            self._file(platform, but=("serving",)),
+            self._file(platform, but=("serving", "azureml")),
         ]
         self._swept: set[str] = set()
         self.overrides: dict[str, Any] = {}
-        base = self._hyperparameters()
+        base = self.hyperparameters
         for name, value in (stored or {}).items():
             self._override(name, value, base, typed=True)
         for name, text in overrides:
@@ -110,6 +110,17 @@ class Parameters:
         """The names that notebooks take."""
         return set(self._names())
 
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The estimator's keyword arguments before `-p`, which each can be given by its own name."""
+        merged: dict[str, Any] = {}
+        for _, declaration in self._names().get(HYPERPARAMETERS, []):
+            merged = declaration.default
+        for layer in self._layers:
+            if HYPERPARAMETERS in layer and isinstance(layer[HYPERPARAMETERS].value, dict):
+                merged = layer[HYPERPARAMETERS].value
+        return merged
+
     def check(self, name: str, given: Any, *, typed: bool) -> Any:
         """Return a value as `-p` would take it.
 
@@ -125,7 +136,7 @@ class Parameters:
         """
         alone = copy.copy(self)
         alone._problems, alone.overrides = [], {}
-        alone._override(name, given, self._hyperparameters(), typed=typed)
+        alone._override(name, given, self.hyperparameters, typed=typed)
         if alone._problems:
             raise ParameterError("\n".join(alone._problems))
         return alone.overrides[name]
@@ -133,7 +144,7 @@ class Parameters:
     def example(self, name: str) -> Any:
         """Return the value of a parameter, or of an entry of hyperparameters, before `-p`."""
         if name not in self.names:
-            return self._hyperparameters()[name]
+            return self.hyperparameters[name]
         value = self._names()[name][0][1].default
         for layer in self._layers:
             value = layer[name].value if name in layer else value
@@ -177,16 +188,6 @@ class Parameters:
             else:
                 layer[name] = Value(self._checked(name, value, known[name], where), where)
         return layer
-
-    def _hyperparameters(self) -> dict[str, Any]:
-        """Return the estimator's keyword arguments before `-p`, which each can be given by its own name."""
-        merged: dict[str, Any] = {}
-        for _, declaration in self._names().get(HYPERPARAMETERS, []):
-            merged = declaration.default
-        for layer in self._layers:
-            if HYPERPARAMETERS in layer and isinstance(layer[HYPERPARAMETERS].value, dict):
-                merged = layer[HYPERPARAMETERS].value
-        return merged
 
     def _override(self, name: str, given: Any, base: Mapping[str, Any], *, typed: bool) -> None:
         known = self._names()

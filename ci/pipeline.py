@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ci.declarations import Declaration, ParameterError, declared
 from ci.texts import nearest, read_yaml
@@ -19,16 +19,6 @@ OUTCOMES = ("promote", "not_better", "blocked")
 CHAMPION = "champion"
 # The run itself gives these three to each notebook that takes them.
 RUN_PARAMETERS = ("scenario", "platform", "run_dir")
-
-_SCRAPS: dict[str, TypeAdapter[Any]] = {
-    "str": TypeAdapter(str),
-    "int": TypeAdapter(int),
-    "float": TypeAdapter(FiniteFloat),
-    "bool": TypeAdapter(bool),
-    "list": TypeAdapter(list[Any]),
-    "dict": TypeAdapter(dict[str, Any]),
-    "outcome": TypeAdapter(Literal["promote", "not_better", "blocked"]),
-}
 
 
 class PipelineError(ValueError):
@@ -72,6 +62,8 @@ class Step(_Declared):
         Seconds that one cell may take.
     memory_mb : int
         What its kernel may have, in MB; 0 for no limit. Services that it starts inherit the limit.
+    remote : bool
+        Whether it runs on the platform's own compute, where there is one.
     """
 
     notebook: str
@@ -87,6 +79,7 @@ class Step(_Declared):
     retries: int = Field(default=0, ge=0, le=10)
     cell_timeout: int = Field(default=600, gt=0)
     memory_mb: int = Field(default=0, ge=0)
+    remote: bool = False
 
     @property
     def upstream(self) -> set[str]:
@@ -136,6 +129,11 @@ class Pipeline:
     def stages(self) -> list[str]:
         """The stages, in order."""
         return list(dict.fromkeys(step.stage for step in self.steps.values()))
+
+    @property
+    def remote(self) -> list[str]:
+        """The steps that run on the platform's own compute, where there is one; they follow one another."""
+        return [name for name, step in self.steps.items() if step.remote]
 
     def beneath(self, step: str) -> list[str]:
         """Return all steps that a step builds on, in the order in which they run."""
@@ -209,6 +207,21 @@ class Pipeline:
             if step.stage in stages and stages[-1] != step.stage:
                 problems.append(f"step {name}: the steps of stage {step.stage} must follow one another.")
             earlier[name] = step
+        return [*problems, *self._scattered()]
+
+    def _scattered(self) -> list[str]:
+        """Say which of the steps that run on the platform's compute can't."""
+        names, remote = list(self.steps), self.remote
+        problems = [
+            f"step {name}: remote steps must follow one another, and {name} lies between."
+            for name in (names[names.index(remote[0]) : names.index(remote[-1])] if remote else ())
+            if name not in remote
+        ]
+        for name in remote:
+            if self.steps[name].gate:
+                problems.append(f"step {name}: it has a gate, so that it can't be remote.")
+            if self.steps[name].on_failure:
+                problems.append(f"step {name}: it has on_failure, so that it can't be remote.")
         return problems
 
     def _unread(self, step: Step) -> list[str]:
@@ -256,22 +269,6 @@ class Pipeline:
         return problems
 
 
-def check_scrap(kind: ScrapType, value: Any) -> Any:
-    """Return a scrap's value if it is of its declared type, with no NaN or infinity anywhere in it.
-
-    Raises
-    ------
-    ValueError
-        If it isn't.
-    """
-    try:
-        value = _SCRAPS[kind].validate_python(value, strict=True)
-    except ValidationError as error:
-        raise ValueError(f"expected {kind}, got {value!r}: {error.errors()[0]['msg']}") from None
-    _demand_finite(value)
-    return value
-
-
 def default_file() -> Path:
     """Return the project's own pipeline.yml."""
     return project.root() / "parameters" / "pipeline.yml"
@@ -292,10 +289,3 @@ def _read(file: Path) -> _File:
 def _fits(scrap: str, annotation: str) -> bool:
     kind = annotation.partition("[")[0]
     return kind == {"outcome": "str"}.get(scrap, scrap) or (scrap, kind) == ("int", "float")
-
-
-def _demand_finite(value: Any) -> None:
-    if isinstance(value, float) and not abs(value) < float("inf"):
-        raise ValueError(f"it holds {value}, which is not a finite number")
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _demand_finite(inner)

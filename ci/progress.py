@@ -161,6 +161,8 @@ def print_verdict(run: Run) -> None:
     lines = {"report": show(run.folder / "index.html")}
     if run.verdict == "waiting":
         lines |= {"approve": f"{command} approve {run.id}", "reject": f"{command} reject {run.id}"}
+    elif run.verdict == "stopped" and run.job is not None and run.job.open:
+        lines |= {"wait": f"{command} resume {run.id}", "cancel": f"{command} cancel {run.id}"}
     elif run.verdict in ("failed", "blocked", "stopped"):
         lines |= {"go on": f"{command} resume {run.id}"}
     for name, line in lines.items():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import takewhile
+from typing import Any
 
-from ci import reports, runs, scraps
+from ci import gates, reports, runs, scraps
 from ci.continuation import demand_upstream
 from ci.kernels import Kernels
 from ci.notebooks import Notebooks
@@ -17,25 +16,11 @@ from ci.pipeline import Pipeline
 from ci.reporter import Reporter
 from ci.reuse import Reuse
 from ci.runs import Failure, Run, Step, StepFailure
+from ci.signals import stop_on_signals
 from ci.sweeps.space import Sweep
 from ci.undoing import undo
 from ci.verdicts import conclude
-from utils import approvals
-
-if TYPE_CHECKING:
-    pass
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked the process to end, as Ctrl-C does.
-
-    asyncio keeps every other exception that a signal handler raises within one of its callbacks:
-    the kernel's messages are read in those, and the run would never end.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+from utils import platforms
 
 
 class Runner:
@@ -57,6 +42,11 @@ class Runner:
         Whether kernels are forked from a preloaded process, where that can be.
     force : bool
         Whether every step has to run, also where an earlier run's result would do.
+    here : bool
+        Whether steps run in this process' kernels also where the platform has compute of its own, such as
+        there.
+    wait : bool
+        Whether to wait for steps that have been handed over to it.
     """
 
     def __init__(
@@ -69,6 +59,8 @@ class Runner:
         *,
         warm: bool = True,
         force: bool = False,
+        here: bool = False,
+        wait: bool = True,
     ) -> None:
         self._chain = chain
         self._run = run
@@ -76,6 +68,8 @@ class Runner:
         self._changed = changed
         self._say = say
         self._warm = warm
+        self._here = here
+        self._wait = wait
         self._selected: Sequence[str] = ()
         self._reporter: Reporter | None = None
         self._notebooks: Notebooks | None = None
@@ -100,7 +94,7 @@ class Runner:
                     step = self._run.step(name)
                     if step.state in ("succeeded", "skipped") or self._skip(step):
                         continue
-                    if not (self._admitted(step) and (self._take(step) or self._attempt(step, stack))):
+                    if not (self._admitted(step) and self._work(step, stack)):
                         break
                 else:
                     self._look_ahead()
@@ -138,21 +132,42 @@ class Runner:
         gate = self._chain.steps[step.name].gate
         if not gate:
             return True
-        digest = str(self._scrap(gate))
-        approval = approvals.read(self._run.folder)
-        self._run.approval = approval.model_dump(mode="json") if approval else None
-        if approval is None:
-            self._move(step, "waiting", "a person has to approve the package first")
+        held = gates.held(self._run, str(self._scrap(gate)))
+        if held is not None:
+            self._move(step, *held)
+        return held is None
+
+    def _work(self, step: Step, stack: ExitStack) -> bool:
+        """Have a step done: by an earlier run's result, the platform's compute or here; say whether it is."""
+        if not self._elsewhere(step.name):
+            return self._take(step) or self._attempt(step, stack)
+        return (not self._handed(step.name) and self._take(step)) or self._hand_over(step, stack)
+
+    def _handed(self, name: str) -> bool:
+        """Whether a step has been given to the platform's compute before."""
+        return self._run.job is not None and name in self._run.job.steps
+
+    def _elsewhere(self, name: str) -> bool:
+        """Whether a step runs on the platform's own compute."""
+        if self._here or not (self._chain.steps[name].remote or self._handed(name)):
             return False
-        if approval.decision != "approved":
-            comment = f": {approval.comment}" if approval.comment else ""
-            self._move(step, "failed", f"rejected by {approval.by}{comment}")
-            return False
-        if approval.digest != digest:
-            other = approval.digest[:12]
-            self._move(step, "waiting", f"the approval is for package {other}, this is {digest[:12]}")
-            return False
-        return True
+        return platforms.get(self._run.platform).retraining.remote
+
+    def _hand_over(self, step: Step, stack: ExitStack) -> bool:
+        """Have a step, and those after it of which it is true too, run by the platform's compute."""
+        from ci.remote.handover import Handover, Told
+
+        self._report(stack)
+        following = self._selected[list(self._selected).index(step.name) :]
+        block = list(takewhile(self._elsewhere, following))
+        told = Told(self._publish, self._changed, self._say, self._fail)
+        platform = platforms.get(self._run.platform)
+        handover = Handover(self._chain, self._run, self._parameters, platform, told)
+        return handover.execute(block, why=self._reuse.why, wait=self._wait)
+
+    def _report(self, stack: ExitStack) -> None:
+        if self._reporter is None:
+            self._reporter = stack.enter_context(Reporter())
 
     def _take(self, step: Step) -> bool:
         """Take an earlier run's result for a step, if nothing has changed; return whether it was."""
@@ -161,8 +176,7 @@ class Runner:
 
     def _attempt(self, step: Step, stack: ExitStack) -> bool:
         """Execute a step's notebook, again if its retries allow; return whether it succeeded."""
-        if self._reporter is None:
-            self._reporter = stack.enter_context(Reporter())
+        self._report(stack)
         for attempt in range(self._chain.steps[step.name].retries + 1):
             self._start(step)
             try:
@@ -298,22 +312,3 @@ class Runner:
 
 def _recorded(values: Mapping[str, Value]) -> dict[str, runs.Parameter]:
     return {name: runs.Parameter(value=value.value, source=value.source) for name, value in values.items()}
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into Stopped, so that they leave a true record as Ctrl-C does.
-
-    One that is ignored stays so: whoever starts a run with nohup wants it to outlive the terminal.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
-        raise Stopped(number)
-
-    heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

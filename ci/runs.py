@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ci.remote.job import Job
 from ci.sweeps.space import Sweep
 from utils import files, project
 
@@ -171,6 +172,8 @@ class Run(Record):
         What `-p` gave, as validated.
     sweep : Sweep or None
         What is searched, where one of the steps runs many times and the best is taken.
+    job : Job or None
+        What the platform's own compute runs of it, or has run last.
     """
 
     schema_version: Literal[1] = 1
@@ -186,6 +189,7 @@ class Run(Record):
     lock_digest: str
     overrides: dict[str, Any] = Field(default_factory=dict)
     sweep: Sweep | None = None
+    job: Job | None = None
     steps: list[Step]
     approval: dict[str, Any] | None = None
 

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ci.pipeline import ScrapType, check_scrap
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
+
+from ci.pipeline import ScrapType
 from ci.runs import Failure, StepFailure
+
+_SCRAPS: dict[str, TypeAdapter[Any]] = {
+    "str": TypeAdapter(str),
+    "int": TypeAdapter(int),
+    "float": TypeAdapter(FiniteFloat),
+    "bool": TypeAdapter(bool),
+    "list": TypeAdapter(list[Any]),
+    "dict": TypeAdapter(dict[str, Any]),
+    "outcome": TypeAdapter(Literal["promote", "not_better", "blocked"]),
+}
 
 
 def read(notebook: Path, declared: Mapping[str, ScrapType]) -> dict[str, Any]:
@@ -30,6 +42,22 @@ def glued(notebook: Path, declared: Mapping[str, ScrapType]) -> dict[str, Any]:
     return _scraps(notebook, declared)[0] if notebook.exists() else {}
 
 
+def check_scrap(kind: ScrapType, value: Any) -> Any:
+    """Return a scrap's value if it is of its declared type, with no NaN or infinity anywhere in it.
+
+    Raises
+    ------
+    ValueError
+        If it isn't.
+    """
+    try:
+        value = _SCRAPS[kind].validate_python(value, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"expected {kind}, got {value!r}: {error.errors()[0]['msg']}") from None
+    _demand_finite(value)
+    return value
+
+
 def _scraps(notebook: Path, declared: Mapping[str, ScrapType]) -> tuple[dict[str, Any], list[str]]:
     # It imports pandas, for which no notebook has to wait.
     import scrapbook
@@ -45,3 +73,10 @@ def _scraps(notebook: Path, declared: Mapping[str, ScrapType]) -> tuple[dict[str
         except ValueError as error:
             problems.append(f"{name}: {error}")
     return scraps, problems
+
+
+def _demand_finite(value: Any) -> None:
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        raise ValueError(f"it holds {value}, which is not a finite number")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _demand_finite(inner)

@@ -19,6 +19,8 @@ def conclude(run: Run) -> tuple[Verdict, str]:
             blocked = step.failure is not None and step.failure.name == "Blocked"
             return ("blocked", step.reason) if blocked else ("failed", f"{step.name}: {step.reason}")
     if any(step.state in ("pending", "running") for step in run.steps):
+        if run.job is not None and run.job.open:
+            return "stopped", f"its job on {run.platform} goes on: {run.job.words}"
         following = next(step.name for step in run.steps if step.state in ("pending", "running"))
         return "stopped", f"{following} is next"
     if any(step.state == "skipped" for step in run.steps):

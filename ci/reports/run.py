@@ -138,6 +138,11 @@ def actions(run: Run) -> list[Action]:
             return [Action("Nothing: production stays as it is."), Action("Begin a new run:", again)]
         case "failed":
             return [Action("Mend the cause, then go on with the failed step:", resume)]
+        case "stopped" if run.job is not None and run.job.open:
+            return [
+                Action(f"Wait for what {run.platform} runs, and go on:", resume),
+                Action("Or cancel it:", f"python -m ci cancel {run.id}"),
+            ]
         case "stopped":
             return [Action("Run the steps that remain:", resume)]
         case "running":

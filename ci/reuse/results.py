@@ -14,6 +14,8 @@ Files = dict[str, digests.Stamp]
 # In a run's folder, but of the run as a whole.
 _OF_THE_RUN = ("run.json", ".lock", "approval.json", "index.html", "junit.xml", "kernels.log", "summary.md")
 _ASIDE = ".reuse-"
+# Where what a platform's compute has made is brought to.
+FETCHED = ".fetched"
 _NAMED_AT_MOST = 3
 
 
@@ -62,6 +64,21 @@ def notebook(step: str) -> str:
     return f"notebooks/{step}.ipynb"
 
 
+def page(step: str) -> str:
+    """Return where the page of a step's notebook is."""
+    return f"notebooks/{step}.html"
+
+
+def of_the_run(name: str) -> bool:
+    """Whether a path in a run's folder is of the run as a whole, rather than made by a step."""
+    return name in _OF_THE_RUN
+
+
+def fit(name: str) -> bool:
+    """Whether a path is one that a step could have made, and doesn't lead out of the run's folder."""
+    return _counts(name) and _inside(name)
+
+
 def copy(origin: Path, destination: Path, step: str, expected: Mapping[str, str]) -> None:
     """Copy what a step has made into another run's folder: all of it, as it was made, or nothing.
 
@@ -103,7 +120,7 @@ def _stage(origin: Path, aside: Path, step: str, expected: Mapping[str, str]) ->
     damaged = [] if notebook(step) in expected else [notebook(step)]
     for number, (name, digest) in enumerate(expected.items()):
         # A record that somebody has edited must not lead out of the folder, nor bring an approval along.
-        if not _counts(name) or not _inside(name):
+        if not fit(name):
             damaged.append(name)
             continue
         try:
@@ -120,7 +137,7 @@ def _counts(name: str) -> bool:
     last = name.rpartition("/")[2]
     return (
         name not in _OF_THE_RUN
-        and not name.startswith((_ASIDE, "trials/"))
+        and not name.startswith((_ASIDE, f"{FETCHED}/", "trials/"))
         and not (last.startswith(".") and last.endswith(".part"))  # utils.files writes aside
         and not (name.startswith("notebooks/") and name.endswith(".html"))
     )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ci.pipeline import Pipeline, PipelineError, check_scrap, default_file
+from ci.pipeline import Pipeline, PipelineError, default_file
+from ci.scraps import check_scrap
 
 if TYPE_CHECKING:
     from tests.conftest import Toy
@@ -119,6 +120,25 @@ def test_the_steps_of_a_stage_follow_one_another(toy: Toy) -> None:
     for name, stage in (("first", "a"), ("second", "b"), ("third", "a")):
         toy.step(name, stage=stage)
     assert "the steps of stage a must follow one another" in refusal(toy)
+
+
+def test_remote_steps_follow_one_another(toy: Toy) -> None:
+    toy.step("first", remote=True)
+    toy.step("second")
+    toy.step("third", remote=True)
+    assert "step second: remote steps must follow one another, and second lies between." in refusal(toy)
+    toy.step("second", remote=True)
+    assert Pipeline(toy.file).remote == ["first", "second", "third"]
+
+
+def test_a_step_at_a_gate_or_in_an_environment_is_not_remote(toy: Toy) -> None:
+    toy.step("first", gives={"digest": "str"})
+    toy.step("second", gate="first.digest", remote=True)
+    assert "step second: it has a gate, so that it can't be remote." in refusal(toy)
+    del toy.steps["second"]["gate"]
+    toy.steps["second"]["on_failure"] = "remove"
+    toy.save()
+    assert "step second: it has on_failure, so that it can't be remote." in refusal(toy)
 
 
 def test_a_file_that_is_not_there_or_not_yaml_or_empty_is_refused(toy: Toy) -> None:

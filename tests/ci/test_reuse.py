@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from ci import runs
 from ci.cli import main
-from ci.runner import Stopped
+from ci.signals import Stopped
 from utils import files, project
 
 if TYPE_CHECKING:

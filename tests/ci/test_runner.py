@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from ci import runs
 from ci.cli import main
-from ci.runner import Stopped, stop_on_signals
+from ci.signals import Stopped, stop_on_signals
 from utils import approvals
 
 if TYPE_CHECKING:

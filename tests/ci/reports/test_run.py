@@ -7,6 +7,7 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 
 from ci import reports
+from ci.remote.job import Job
 from ci.runs import Failure, Parameter, Run
 
 VERDICTS = ["released", "waiting", "not_better", "blocked", "rejected", "failed", "stopped", "running"]
@@ -321,7 +322,7 @@ def test_package_and_services_show_digest_size_inputs_checks_and_latency(make_ru
     text = section(page_of(run), "package")
     assert "Model diabetes, version 4 Digest 9f2c41d07be3 Size 48.2 kB Model file onnx" in text
     assert "Signed by the key 5f0c5f0c5f0c Image registry.example.com/mlops/diabetes@sha256:9f2c" in text
-    assert "128 MB over its base Golden rows 20" in text
+    assert "128 MB Golden rows 20" in text
     assert "2 input columns" in text
     assert "half within 1.42 ms" in text
     assert "Staging passed its test" in text
@@ -432,3 +433,21 @@ def test_time_spent_waiting_for_a_person_is_not_time_taken(make_run: Make) -> No
         assert step.ended is not None
         step.started, step.ended = step.started + timedelta(hours=9), step.ended + timedelta(hours=9)
     assert "Time taken 24 s" in words(page_of(run).select_one(".hero"))
+
+
+def test_a_job_that_goes_on_is_named_with_its_address_and_what_to_do_about_it(make_run: Make) -> None:
+    run = make_run("stopped", "it")
+    run.job = Job(
+        steps=["train", "package"], kept=True, id="j7", state="running", url="https://example.org/j7"
+    )
+    page = page_of(run)
+    commands = [words(code) for code in page.select("section[aria-labelledby=next] pre code")]
+    assert commands == ["python -m ci resume it", "python -m ci cancel it"]
+    assert "Job on local j7 , running: train and package" in words(page.select_one(".facts"))
+    assert page.select_one('.facts a[href="https://example.org/j7"]') is not None
+
+
+def test_an_address_that_is_none_is_no_link(make_run: Make) -> None:
+    run = make_run("released")
+    run.job = Job(steps=["train"], kept=True, id="j7", state="succeeded", url="javascript:alert(1)")
+    assert page_of(run).select_one(".facts a") is None
