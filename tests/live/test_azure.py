@@ -22,7 +22,8 @@ WANTED = ("AZURE_SUBSCRIPTION_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_
 REGION = "MLOPS_AZUREML_REGION"
 ASKED_FOR = "MLOPS_TEST_AZURE"
 
-pytestmark = pytest.mark.end_to_end
+# What the SDK warns of must not keep the resource group from being deleted.
+pytestmark = [pytest.mark.end_to_end, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture
