@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from utils import project
+from utils.platforms import sections
 from utils.platforms.azureml.options import Settings
 from utils.platforms.protocol import PlatformError
 
@@ -47,16 +47,7 @@ def read() -> Settings:
     PlatformError
         Naming each setting that is unknown or has no allowed value, and where it was given.
     """
-    import yaml
-
-    path = project.root() / FILE
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise PlatformError(f"{FILE} can't be read: {error}") from error
-    given: Any = (content or {}).get(SECTION) or {}
-    if not isinstance(given, dict):
-        raise PlatformError(f"{FILE}: {SECTION} must name settings with their values.")
+    given: Any = sections.read(FILE, SECTION)
     outside = dict(_outside())
     for name, (_, value) in outside.items():
         given = _with(given, name.split("."), value)

@@ -8,13 +8,12 @@ at the same time agree on one.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils import files, signatures, signing_keys
+from utils import signing_keys
+from utils.platforms import signing
 from utils.platforms.azureml import blobs, sdk
 from utils.platforms.azureml.faults import speaking
 from utils.platforms.protocol import PlatformError
@@ -37,10 +36,7 @@ def sign(package: Path, site: Site) -> str:
     PlatformError
         If there is no key that can be used, or the package holds what can't be signed.
     """
-    with _wording():
-        key = signing_keys.from_environment() or _private(site)
-        signatures.sign(package, key)
-        return key.fingerprint
+    return signing.sign(package, lambda: signing_keys.from_environment() or _private(site))
 
 
 def verify(package: Path, site: Site) -> str:
@@ -51,9 +47,7 @@ def verify(package: Path, site: Site) -> str:
     PlatformError
         Naming each file that isn't as it was signed; or if there is no signature, or no key.
     """
-    trusted = public_keys(site)
-    with _wording():
-        return signatures.verify(package, trusted)
+    return signing.verify(package, public_keys(site))
 
 
 def public_keys(site: Site) -> str:
@@ -64,7 +58,7 @@ def public_keys(site: Site) -> str:
     PlatformError
         If there is none, or none that can be used.
     """
-    with _wording():
+    with signing.speaking():
         given = signing_keys.public_from_environment()
         if given is not None:
             return given
@@ -92,7 +86,7 @@ def check(*, remote: bool) -> None:
     PlatformError
         If it can't, or would not be the one that signs.
     """
-    with _wording():
+    with signing.speaking():
         signing_keys.check()
         if remote and signing_keys.from_environment() is not None:
             raise PlatformError(
@@ -167,12 +161,3 @@ def _demanded(site: Site, kind: str, chosen: str) -> str:
             "Restore its first version."
         )
     return text
-
-
-@contextlib.contextmanager
-def _wording() -> Iterator[None]:
-    """Turn what is wrong with a key or a signature into a platform's refusal."""
-    try:
-        yield
-    except (OSError, signatures.SignatureError, files.PrivacyError) as error:
-        raise PlatformError(str(error)) from error

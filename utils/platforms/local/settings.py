@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from utils import project
+from utils.platforms import sections
 from utils.platforms.protocol import PlatformError
 
 SECTION = "serving"
@@ -90,17 +90,7 @@ def read() -> Settings:
     PlatformError
         Naming each setting that is unknown or has no allowed value, and where it was given.
     """
-    # Here, not above: a command that asks for a process needs no settings.
-    import yaml
-
-    path = project.root() / FILE
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise PlatformError(f"{FILE} can't be read: {error}") from error
-    given: Any = (content or {}).get(SECTION) or {}
-    if not isinstance(given, dict):
-        raise PlatformError(f"{FILE}: {SECTION} must name settings with their values.")
+    given = sections.read(FILE, SECTION)
     outside = {
         name: os.environ[PREFIX + name.upper()]
         for name in Settings.model_fields

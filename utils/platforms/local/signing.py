@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
-from utils import files, signatures, signing_keys
-from utils.platforms.protocol import PlatformError
+from utils import signing_keys
+from utils.platforms import signing
 
 
 def sign(package: Path, workspace: Path) -> str:
@@ -18,10 +16,7 @@ def sign(package: Path, workspace: Path) -> str:
     PlatformError
         If there is no key that can be used, or the package holds what can't be signed.
     """
-    with _speaking():
-        key = signing_keys.private_key(workspace)
-        signatures.sign(package, key)
-        return key.fingerprint
+    return signing.sign(package, lambda: signing_keys.private_key(workspace))
 
 
 def verify(package: Path, workspace: Path) -> str:
@@ -32,9 +27,7 @@ def verify(package: Path, workspace: Path) -> str:
     PlatformError
         Naming each file that isn't as it was signed; or if there is no signature, or no key.
     """
-    public_pem = public_keys(workspace)
-    with _speaking():
-        return signatures.verify(package, public_pem)
+    return signing.verify(package, public_keys(workspace))
 
 
 def public_keys(workspace: Path) -> str:
@@ -45,7 +38,7 @@ def public_keys(workspace: Path) -> str:
     PlatformError
         If there is none, or none that can be used.
     """
-    with _speaking():
+    with signing.speaking():
         return signing_keys.public_pem(workspace)
 
 
@@ -57,14 +50,5 @@ def check() -> None:
     PlatformError
         If it can't.
     """
-    with _speaking():
+    with signing.speaking():
         signing_keys.check()
-
-
-@contextlib.contextmanager
-def _speaking() -> Iterator[None]:
-    """Turn what is wrong with a key or a signature into a platform's refusal."""
-    try:
-        yield
-    except (OSError, signatures.SignatureError, files.PrivacyError) as error:
-        raise PlatformError(str(error)) from error
