@@ -10,8 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,10 +119,3 @@ def write(config: pytest.Config, report: pytest.TestReport) -> None:
         data = config.hook.pytest_report_to_serializable(config=config, report=report)
         with Path(path).open("a") as lines:
             lines.write(json.dumps(data) + "\n")
-
-
-def run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command of the project as a caller would, in the sandbox that this process is in."""
-    return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, check=False, cwd=project.root(), **options
-    )

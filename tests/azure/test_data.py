@@ -12,7 +12,6 @@ import pytest
 from tests.azure.cloud import Cloud, datastores, faults
 from tests.azure.cloud.datasets import Datasets
 from tests.azure.cloud.datastores import Datastores
-from tests.azure.cloud.faults import Fault
 from tests.azure.cloud.identity import Identity
 from tests.azure.parts import *  # noqa: F403
 from utils import data as datasets
@@ -24,13 +23,6 @@ if TYPE_CHECKING:
     from utils.platforms.azureml.history import AzureHistory
     from utils.platforms.azureml.workspace import Site
 
-AT_ONCE = {"Retry-After": "0"}
-FAULTS = {
-    "throttled": faults.too_many(0),
-    "failing": Fault(500, "InternalServerError", "An internal error occurred.", AT_ONCE),
-    "cut": faults.cut(),
-    "lost": faults.lost(),
-}
 CALLS = {
     "finding the newest version": ("GET", r"/datasets/query/name=demo$"),
     "finding the data store": ("GET", r"/datastore/.*/default$"),
@@ -172,13 +164,13 @@ def test_another_content_in_the_place_of_the_snapshot_is_not_registered(
     assert versions(cloud) == []
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", faults.PASSING)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_fault_in_passing_is_overcome_and_makes_one_version(
     cloud: Cloud, history: AzureHistory, tmp_path: Path, call: str, fault: str
 ) -> None:
     taken = snapshot(tmp_path)
-    cloud.faults.add(*CALLS[call], [FAULTS[fault]])
+    cloud.faults.add(*CALLS[call], [faults.PASSING[fault]])
     assert history.keep_data("demo", tmp_path / "data", taken.fingerprint) == "data set demo, version 1"
     assert cloud.faults.happened == 1
     assert len(versions(cloud)) == 1

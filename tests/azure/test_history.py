@@ -25,14 +25,6 @@ from utils.platforms.protocol import Platform, PlatformError
 if TYPE_CHECKING:
     from utils.platforms.azureml.workspace import Site
 
-AT_ONCE = {"Retry-After": "0"}
-FAULTS = {
-    "throttled": faults.too_many(0),
-    "failing": Fault(500, "InternalServerError", "An internal error occurred.", AT_ONCE),
-    "away": Fault(503, "ServiceUnavailable", "The service is unavailable.", AT_ONCE),
-    "cut": faults.cut(),
-    "lost": faults.lost(),
-}
 CALLS = {
     "finding the experiment": ("GET", r"/experiments/demo$"),
     "making the experiment": ("POST", r"/experiments/demo$"),
@@ -282,12 +274,12 @@ def test_a_training_whose_failure_cannot_be_told_is_never_read(
         platform.history.read(run)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", faults.PASSING)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_fault_in_passing_is_overcome(
     cloud: Cloud, platform: Platform, model_folder: Path, tmp_path: Path, call: str, fault: str
 ) -> None:
-    cloud.faults.add(*CALLS[call], [FAULTS[fault]])
+    cloud.faults.add(*CALLS[call], [faults.PASSING[fault]])
     run = record(platform, model_folder)
     assert cloud.faults.happened == 1
     assert list(cloud.area(History).runs) == [run]

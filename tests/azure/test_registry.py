@@ -11,7 +11,6 @@ import pytest
 
 from tests.azure.cloud import Cloud, faults
 from tests.azure.cloud.assets import Assets
-from tests.azure.cloud.faults import Fault
 from tests.azure.cloud.identity import Identity
 from tests.azure.cloud.models import Models
 from tests.azure.parts import *  # noqa: F403
@@ -23,14 +22,6 @@ from utils.platforms.protocol import ModelVersion, Platform, PlatformError
 if TYPE_CHECKING:
     from utils.platforms.azureml.workspace import Site
 
-AT_ONCE = {"Retry-After": "0"}
-FAULTS = {
-    "throttled": faults.too_many(0),
-    "failing": Fault(500, "InternalServerError", "An internal error occurred.", AT_ONCE),
-    "away": Fault(503, "ServiceUnavailable", "The service is unavailable.", AT_ONCE),
-    "cut": faults.cut(),
-    "lost": faults.lost(),
-}
 CALLS = {
     "finding versions": ("GET", r"/modelmanagement/.*/models$"),
     "finding the training": ("GET", r"/history/.*/runs/[^/]+$"),
@@ -78,13 +69,13 @@ def test_two_jobs_that_register_at_once_get_the_same_version(
     assert platform.registry.register("demo", run, tags={}, key="run-1") == mine
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", faults.PASSING)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_fault_in_passing_is_overcome_and_makes_no_second_version(
     cloud: Cloud, platform: Platform, model_folder: Path, call: str, fault: str
 ) -> None:
     run = record(platform, model_folder)
-    cloud.faults.add(*CALLS[call], [FAULTS[fault]])
+    cloud.faults.add(*CALLS[call], [faults.PASSING[fault]])
     made = platform.registry.register("demo", run, tags={"commit": "abc"}, key="run-1")
     assert cloud.faults.happened == 1
     assert (made.version, made.training_run, made.tags) == ("1", run, {"commit": "abc"})
@@ -182,13 +173,13 @@ def test_promoting_is_one_request(cloud: Cloud, platform: Platform, model_folder
     assert marks == {"demo:1": False, "demo:2": True}
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", faults.PASSING)
 def test_a_promotion_comes_through_a_fault_in_passing(
     cloud: Cloud, platform: Platform, model_folder: Path, fault: str
 ) -> None:
     registered(platform, model_folder, 2)
     platform.registry.promote("demo", "1")
-    cloud.faults.add("PATCH", "/models/demo:2$", [FAULTS[fault]])
+    cloud.faults.add("PATCH", "/models/demo:2$", [faults.PASSING[fault]])
     platform.registry.promote("demo", "2")
     assert platform.registry.champion_version("demo") == "2"
 

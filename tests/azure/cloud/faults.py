@@ -74,6 +74,17 @@ def delayed(after: Callable[[], object]) -> Fault:
     return Fault(-1, after=after)
 
 
+# What is over when the same is asked again, without a pause.
+_AT_ONCE = {"Retry-After": "0"}
+PASSING = {
+    "throttled": too_many(0),
+    "failing": Fault(500, "InternalServerError", "An internal error occurred.", _AT_ONCE),
+    "away": Fault(503, "ServiceUnavailable", "The service is unavailable.", _AT_ONCE),
+    "cut": cut(),
+    "lost": lost(),
+}
+
+
 class Faults:
     """What is to go wrong next."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import json
 import os
 import socket
 import ssl
@@ -291,8 +290,3 @@ def sandbox() -> Path:
     from tests.azure.sandbox import FOLDER
 
     return Path(os.environ[FOLDER])
-
-
-def error_body(content: bytes) -> Any:
-    """Return what an error says, for tests."""
-    return json.loads(content)["error"]
